@@ -4,4 +4,5 @@
 pub mod acpi;
 pub mod cli;
 pub mod devices;
+pub mod layout;
 pub mod loader;
