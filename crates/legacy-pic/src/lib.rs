@@ -1,4 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The 8259A interrupt controller pair with ELCR, as a plain state machine.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod chip;
+mod pair;
+pub mod spec;
+pub mod state;
+
+#[cfg(feature = "kvm")]
+pub mod kvm;
+#[cfg(feature = "vm-device")]
+mod vm_device;
+
+#[cfg(test)]
+mod tests;
+
+pub use pair::{AccessError, Acknowledge, InvalidPin, PicPair, Source};
+pub use state::{ChipState, InvalidState, PicState, Step};
