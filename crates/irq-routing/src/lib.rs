@@ -9,6 +9,9 @@ pub mod delivery;
 pub mod line;
 pub mod message;
 pub mod msi;
+pub mod resample;
+pub mod route;
+pub mod router;
 
 pub use delivery::Delivery;
 pub use line::{Gsi, Line, LineChange, SourceId};
@@ -16,4 +19,6 @@ pub use message::{
     DeliveryMode, DestinationMode, InterruptMessage, MessageSink, ReservedDeliveryMode,
     TriggerMode, BROADCAST,
 };
-pub use msi::{InvalidMsi, Msi};
+pub use msi::{InvalidMsi, Msi, MsiFormat};
+pub use route::{Edit, Pin, Route, RouteError, RouteTable, Target};
+pub use router::{ConnectError, Resample, Router, Targets};
