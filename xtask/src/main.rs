@@ -1,3 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! `cargo xtask`: boot, test, nested.
-fn main() {}
+//! `cargo xtask`: what a person types more than once.
+//!
+//! `boot` boots Debian with this project's interrupt controllers, `test` runs everything,
+//! `nested` runs Linux guests on a full KVM inside QEMU, `fetch` gets the Debian packages that
+//! the other three need.
+
+mod boot;
+mod cpio;
+mod fetch;
+mod guest;
+mod nested;
+mod process;
+mod qemu;
+mod run;
+mod test;
+mod ui;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot Debian to a shell line and /proc/interrupts, on the best backend of this machine
+    Boot(boot::Args),
+    /// Run everything: format, lints, builds, tests, documentation, models, nested guests
+    Test(test::Args),
+    /// Run Linux guests under vmm-ref on a full KVM, inside one QEMU machine
+    Nested(nested::Args),
+    /// Get the Debian kernel, busybox and QEMU into target/ (without root)
+    Fetch,
+    /// Process 1 of the nested rig's machine; not for use by hand
+    #[command(hide = true)]
+    RigAgent {
+        /// The cases to run, in order
+        cases: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Boot(args) => boot::main(&args),
+        Command::Test(args) => test::main(&args),
+        Command::Nested(args) => nested::main(&args),
+        Command::Fetch => fetch::main(),
+        Command::RigAgent { cases } => nested::agent::main(&cases),
+    }
+}

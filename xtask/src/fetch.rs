@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! `cargo xtask fetch`: Debian packages without root.
+//!
+//! apt resolves and downloads with state, lists and cache of its own under target/, from the
+//! sources that this machine is configured for; `dpkg -x` unpacks, nothing is installed. The
+//! stamp file `versions`, written last, makes every further call instant and offline.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{bail, ensure, Context, Result};
+
+use crate::{process, qemu, ui, workspace};
+
+/// The kernel's meta package: it depends on the current versioned image.
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// The guest's user space in one static program.
+const BUSYBOX: &str = "busybox-static";
+/// The emulator, for which all libraries come along.
+const QEMU: &str = "qemu-system-x86";
+
+/// The packages' files.
+pub struct Packages {
+    root: PathBuf,
+}
+
+impl Packages {
+    /// The directory into which everything was unpacked.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The kernel image (bzImage).
+    pub fn kernel(&self) -> Result<PathBuf> {
+        self.only("boot", |name| name.starts_with("vmlinuz-"))
+    }
+
+    /// The static busybox.
+    pub fn busybox(&self) -> Result<PathBuf> {
+        self.first(&["bin/busybox", "usr/bin/busybox"])
+    }
+
+    /// The directory with the kernel's modules.
+    pub fn modules(&self) -> Result<PathBuf> {
+        let modules = self.first(&["lib/modules", "usr/lib/modules"])?;
+        let relative = modules.strip_prefix(&self.root).unwrap_or(&modules).to_path_buf();
+        self.only(relative, |_| true)
+    }
+
+    /// The first of `candidates` that exists.
+    pub fn first(&self, candidates: &[&str]) -> Result<PathBuf> {
+        let found = candidates.iter().map(|path| self.root.join(path)).find(|path| path.exists());
+        found.with_context(|| {
+            format!("none of {} in {}: {}", candidates.join(", "), self.root.display(), again())
+        })
+    }
+
+    fn only(&self, directory: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
+        let directory = self.root.join(directory);
+        let entries = fs::read_dir(&directory)
+            .with_context(|| format!("cannot read {}: {}", directory.display(), again()))?;
+        let mut found: Vec<PathBuf> = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(&wanted))
+            .map(|entry| entry.path())
+            .collect();
+        ensure!(
+            found.len() == 1,
+            "{} has {} candidates, not one: {}",
+            directory.display(),
+            found.len(),
+            again()
+        );
+        Ok(found.remove(0))
+    }
+}
+
+fn again() -> String {
+    format!(
+        "remove {} and fetch again",
+        workspace::short(&workspace::target().join("xtask/debian"))
+    )
+}
+
+/// `cargo xtask fetch`.
+pub fn main() -> Result<ExitCode> {
+    let packages = packages()?;
+    ui::say(format!("packages are in {}", workspace::short(packages.root())));
+    for line in fs::read_to_string(stamp()?)?.lines() {
+        ui::detail(line);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The packages, fetched now if they were not before.
+pub fn packages() -> Result<Packages> {
+    let directory = workspace::directory("debian")?;
+    let packages = Packages { root: directory.join("root") };
+    let own_qemu = qemu::installed().is_none();
+    if let Ok(versions) = fs::read_to_string(stamp()?) {
+        let has_qemu = versions.lines().any(|line| line.starts_with(QEMU));
+        if has_qemu || !own_qemu {
+            return Ok(packages);
+        }
+    }
+    fetch(&directory, own_qemu).context("cannot fetch the Debian packages")?;
+    Ok(packages)
+}
+
+fn stamp() -> Result<PathBuf> {
+    Ok(workspace::directory("debian")?.join("versions"))
+}
+
+fn fetch(directory: &Path, own_qemu: bool) -> Result<()> {
+    for program in ["apt-get", "apt-cache", "dpkg", "dpkg-deb"] {
+        ensure!(
+            process::which(program).is_some(),
+            "{program} is not in PATH: the guests are Debian packages, so this needs a Debian \
+             machine (or a Debian container)"
+        );
+    }
+    let start = Instant::now();
+    let apt = Apt::new(&directory.join("apt"))?;
+    ui::say("reading the package lists (apt-get update, lists kept under target/)");
+    apt.update()?;
+
+    let mut names = vec![apt.versioned_kernel()?, BUSYBOX.to_string()];
+    if own_qemu {
+        names.extend(apt.closure(QEMU)?);
+    }
+    ui::say(format!("downloading {} packages", names.len()));
+    let debs = empty(&directory.join("deb"))?;
+    apt.download(&names, &debs)?;
+
+    ui::say("unpacking");
+    let versions = unpack(&debs, &empty(&directory.join("root"))?)?;
+    fs::write(stamp()?, versions)?;
+    fs::remove_dir_all(&debs)?;
+    ui::detail(format!("done in {}", ui::since(start)));
+    Ok(())
+}
+
+/// Unpacks every package of a directory; the result lists them with their versions.
+fn unpack(debs: &Path, root: &Path) -> Result<String> {
+    let mut files: Vec<PathBuf> = fs::read_dir(debs)?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut versions = String::new();
+    for (index, file) in files.iter().enumerate() {
+        ui::progress(format!("[{}/{}] {}", index + 1, files.len(), file.display()));
+        process::output(Command::new("dpkg").arg("-x").arg(file).arg(root))?;
+        let format = "--showformat=${Package} ${Version}\n";
+        let line = process::output(Command::new("dpkg-deb").arg("--show").arg(format).arg(file))?;
+        versions.push_str(&String::from_utf8_lossy(&line));
+    }
+    ui::clear();
+    Ok(versions)
+}
+
+/// apt with everything it writes in one directory.
+struct Apt {
+    configuration: PathBuf,
+}
+
+impl Apt {
+    fn new(directory: &Path) -> Result<Self> {
+        for name in ["state/lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(directory.join(name))?;
+        }
+        // An empty status file: nothing counts as installed, so the closure is complete and the
+        // same on every machine.
+        fs::write(directory.join("status"), "")?;
+        let configuration = directory.join("apt.conf");
+        fs::write(&configuration, configuration_text(directory))?;
+        Ok(Self { configuration })
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&self.configuration).args(arguments).env("LC_ALL", "C");
+        command
+    }
+
+    fn update(&self) -> Result<()> {
+        let mut update = self.command("apt-get", &["update"]);
+        follow(&mut update, |line| ui::progress(format!("    {line}"))).context(
+            "apt-get update failed: check this machine's network and its apt sources \
+             (/etc/apt/sources.list, sources.list.d)",
+        )
+    }
+
+    /// The image package on which the kernel's meta package depends.
+    fn versioned_kernel(&self) -> Result<String> {
+        let text = process::output(&mut self.command("apt-cache", &["depends", KERNEL])).context(
+            "this machine's apt sources do not offer linux-image-cloud-amd64: it is in Debian's \
+             \"main\", so add a Debian source for amd64",
+        )?;
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(|line| line.trim_start_matches([' ', '|']).strip_prefix("Depends: "))
+            .find(|package| package.starts_with("linux-image-"))
+            .map(str::to_string)
+            .with_context(|| format!("{KERNEL} does not depend on an image"))
+    }
+
+    /// A package with all that it depends on, and no recommendations.
+    fn closure(&self, package: &str) -> Result<Vec<String>> {
+        let arguments = ["--simulate", "--no-install-recommends", "install", package];
+        let text = process::output(&mut self.command("apt-get", &arguments))?;
+        let names: Vec<String> = String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
+            .map(str::to_string)
+            .collect();
+        ensure!(names.iter().any(|name| name == package), "apt-get does not know {package}");
+        Ok(names)
+    }
+
+    fn download(&self, names: &[String], directory: &Path) -> Result<()> {
+        let mut download = self.command("apt-get", &["download"]);
+        download.args(names).current_dir(directory);
+        let mut done = 0;
+        follow(&mut download, |line| {
+            if line.starts_with("Get:") {
+                done += 1;
+                let package = line.split(' ').nth(4).unwrap_or_default();
+                ui::progress(format!("[{done}/{}] {package}", names.len()));
+            } else if line.starts_with("Fetched ") {
+                ui::detail(line);
+            }
+        })
+        .context("apt-get download failed: check the network, then run it again")
+    }
+}
+
+fn configuration_text(directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        r#"Dir::State "{directory}/state";
+Dir::State::status "{directory}/status";
+Dir::Cache "{directory}/cache";
+// Packages for the PC, whatever else this machine installs.
+APT::Architecture "amd64";
+// Only root may change users, and nothing outside this directory is written.
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled "false";
+Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled "false";
+// Hooks are for the machine's own package management.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#
+    )
+}
+
+/// Runs a command and passes on each line of its output as it comes.
+fn follow(command: &mut Command, mut line: impl FnMut(&str)) -> Result<()> {
+    let name = process::name(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        process::end_with_us(command).spawn().with_context(|| format!("cannot run {name}"))?;
+    let errors = child.stderr.take().map(|mut stderr| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut stderr, &mut bytes).map(|_| bytes)
+        })
+    });
+    if let Some(stdout) = child.stdout.take() {
+        for text in BufReader::new(stdout).lines() {
+            line(&text?);
+        }
+    }
+    ui::clear();
+    let status = child.wait()?;
+    if !status.success() {
+        let errors = errors.and_then(|thread| thread.join().ok()?.ok()).unwrap_or_default();
+        bail!("{name} ended with {status}: {}", process::last_lines(&errors, 5));
+    }
+    Ok(())
+}
+
+/// The directory, without what an earlier and interrupted run left in it.
+fn empty(directory: &Path) -> Result<PathBuf> {
+    if directory.exists() {
+        fs::remove_dir_all(directory)
+            .with_context(|| format!("cannot empty {}", directory.display()))?;
+    }
+    fs::create_dir_all(directory)?;
+    Ok(directory.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apt_writes_only_under_its_own_directory() {
+        let text = configuration_text(Path::new("/somewhere/apt"));
+        for key in ["Dir::State ", "Dir::State::status ", "Dir::Cache "] {
+            let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+            assert!(line.contains("\"/somewhere/apt/"), "{line}");
+        }
+        assert!(!text.contains("://"));
+    }
+
+    #[test]
+    fn output_is_followed_by_line_and_failures_are_quoted() {
+        let mut seen = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two; echo bad >&2; exit 1"]);
+        let error = follow(&mut command, |line| seen.push(line.to_string())).unwrap_err();
+        assert_eq!(seen, ["one", "two"]);
+        assert!(error.to_string().contains("bad"), "{error}");
+    }
+}

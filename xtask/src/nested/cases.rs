@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The guests that have to boot, as data: how vmm-ref is called, what is typed, what must show.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::interrupts::Check;
+
+/// One guest.
+pub struct Case {
+    /// Its name on the command line and in reports.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub about: &'static str,
+    /// `--platform topology=`.
+    pub topology: &'static str,
+    /// `--cpus boot=`.
+    pub cpus: u32,
+    /// What follows on vmm-ref's command line.
+    pub options: Vec<&'static str>,
+    /// What follows on the kernel's command line.
+    pub cmdline: &'static str,
+    /// What the person at the console does.
+    pub script: Vec<Step>,
+    /// What must be true of the console's text.
+    pub checks: Vec<Check>,
+    /// vmm-ref's exit status.
+    pub exit: i32,
+    /// What must be in vmm-ref's log.
+    pub log: Vec<&'static str>,
+}
+
+/// One action at the console.
+#[derive(Clone)]
+pub enum Step {
+    /// Waits for the guest's shell.
+    Shell,
+    /// Waits for some text.
+    #[allow(dead_code)] // For guests other than Debian.
+    Wait(&'static str),
+    /// Types a line.
+    Type(&'static str),
+    /// Types a command and waits until it ended well; the checks find its output by the label.
+    Run {
+        /// Starts a section of the console.
+        label: &'static str,
+        /// One line for the guest's shell.
+        command: String,
+    },
+    /// Types 64 KiB and waits until they came back, `window` bytes at a time.
+    Echo {
+        /// Who sends them back.
+        reader: Echo,
+        /// How many bytes may be on the way.
+        window: usize,
+    },
+    /// Sends a signal to vmm-ref.
+    #[allow(dead_code)] // For guests that never end by themselves.
+    Signal(i32),
+}
+
+/// Who echoes what is typed.
+#[derive(Clone, Copy)]
+pub enum Echo {
+    /// The terminal driver, out of the receive interrupt.
+    Terminal,
+    /// A program that reads and writes.
+    Program,
+}
+
+/// For every kernel: messages on the serial line, and no waiting after a panic.
+const CMDLINE: &str = "console=ttyS0 panic=-1";
+
+impl Case {
+    /// vmm-ref's arguments.
+    pub fn arguments(&self, kernel: &Path, initramfs: &Path) -> Vec<OsString> {
+        let cmdline = format!("{CMDLINE} {}", self.cmdline);
+        let mut arguments: Vec<OsString> = vec!["--kernel".into(), kernel.into()];
+        arguments.extend(["--initramfs".into(), initramfs.into()]);
+        arguments.extend(["--cmdline".into(), cmdline.trim_end().into()]);
+        arguments.extend(["--cpus".into(), format!("boot={}", self.cpus).into()]);
+        arguments.extend(
+            ["--memory", "size=512M", "--serial", "tty", "--console", "off"].map(Into::into),
+        );
+        arguments.extend(["--platform".into(), format!("topology={}", self.topology).into()]);
+        arguments.extend(self.options.iter().map(Into::into));
+        arguments
+    }
+
+    /// A boot to the shell, `/proc/interrupts` twice with some work between, and power off.
+    fn boot(name: &str, about: &'static str, topology: &'static str, cpus: u32) -> Self {
+        let script = vec![
+            Step::Shell,
+            run("before", "cat /proc/interrupts"),
+            run("work", &work()),
+            run("after", "cat /proc/interrupts"),
+            run("complaints", "! dmesg | grep -iE 'spurious|lost|nobody cared|APIC error'"),
+            Step::Type("poweroff -f"),
+        ];
+        let mut checks = vec![Check::NoComplaints, Check::Online(cpus), Check::Grows("ttyS0")];
+        if topology == "pic" {
+            checks.extend([
+                Check::Row("0", "XT-PIC"),
+                Check::Grows("0"),
+                Check::Row("4", "XT-PIC"),
+                Check::NoChip("IO-APIC"),
+                Check::NoRow("LOC"),
+            ]);
+        } else {
+            checks.extend([
+                Check::Row("0", "IO-APIC"),
+                Check::Row("4", "IO-APIC"),
+                Check::NoChip("XT-PIC"),
+                Check::GrowsOnEachCpu("LOC"),
+            ]);
+        }
+        Self {
+            name: name.to_string(),
+            about,
+            topology,
+            cpus,
+            options: vec!["--no-reboot"],
+            cmdline: "",
+            script,
+            checks,
+            exit: 0,
+            log: Vec::new(),
+        }
+    }
+
+    fn cmdline(mut self, cmdline: &'static str) -> Self {
+        self.cmdline = cmdline;
+        self
+    }
+
+    fn checks(mut self, checks: &[Check]) -> Self {
+        self.checks = checks.to_vec();
+        self
+    }
+
+    fn script(mut self, script: &[Step]) -> Self {
+        self.script = script.to_vec();
+        self
+    }
+}
+
+/// All cases, in the order in which they run.
+pub fn all() -> Vec<Case> {
+    let mut smp = Case::boot("ioapic-4", "four CPUs, all online and interrupted", "ioapic", 4);
+    smp.checks.extend([Check::OnEachCpu("RES"), Check::OnEachCpu("CAL")]);
+
+    let mut reboot =
+        Case::boot("reboot", "a guest that resets the machine boots again", "ioapic", 1)
+            .script(&[Step::Shell, Step::Type("reboot -f"), Step::Shell, Step::Type("poweroff -f")])
+            .checks(&[Check::NoComplaints]);
+    reboot.options = Vec::new();
+
+    let mut triple = Case::boot("triple-fault", "a triple fault is reported", "ioapic", 1)
+        .cmdline("reboot=t")
+        .script(&[Step::Shell, Step::Type("reboot -f")])
+        .checks(&[Check::NoComplaints]);
+    triple.log = vec!["triple fault"];
+
+    vec![
+        Case::boot("pic", "8259A pair and 8254 only: no APIC anywhere", "pic", 1),
+        Case::boot("ioapic-1", "IOAPIC and LAPIC, one CPU", "ioapic", 1),
+        smp,
+        Case::boot("maxcpus-0", "the guest gives up SMP, and with it the IOAPIC", "ioapic", 2)
+            .cmdline("maxcpus=0")
+            .checks(&[
+                Check::NoComplaints,
+                Check::Online(1),
+                Check::Row("4", "XT-PIC"),
+                Check::Grows("ttyS0"),
+            ]),
+        Case::boot("noapic", "the guest prefers the PIC to the IOAPIC", "ioapic", 1)
+            .cmdline("noapic")
+            .checks(&[Check::NoComplaints, Check::Row("4", "XT-PIC"), Check::Grows("ttyS0")]),
+        Case::boot(
+            "nolapic-timer",
+            "the guest's clock is the PIT, through the IOAPIC",
+            "ioapic",
+            1,
+        )
+        .cmdline("nolapic_timer")
+        .checks(&[Check::NoComplaints, Check::Row("0", "IO-APIC"), Check::Grows("0")]),
+        Case::boot("typing-pic", "64 KiB typed, echoed by the PIC's interrupts", "pic", 1)
+            .script(&typing())
+            .checks(&[Check::NoComplaints]),
+        Case::boot("typing-ioapic", "64 KiB typed, echoed by the IOAPIC's interrupts", "ioapic", 2)
+            .script(&typing())
+            .checks(&[Check::NoComplaints]),
+        reboot,
+        Case::boot(
+            "reset-i8042",
+            "with --no-reboot a reset by keyboard controller ends it",
+            "pic",
+            1,
+        )
+        .cmdline("reboot=k")
+        .script(&[Step::Shell, Step::Type("reboot -f")])
+        .checks(&[Check::NoComplaints]),
+        triple,
+    ]
+}
+
+/// A case by its name. `boot-<topology>-<cpus>` is a plain boot of that machine.
+pub fn find(name: &str) -> Option<Case> {
+    if let Some(case) = all().into_iter().find(|case| case.name == name) {
+        return Some(case);
+    }
+    let (topology, cpus) = name.strip_prefix("boot-")?.split_once('-')?;
+    let topology = ["pic", "ioapic"].into_iter().find(|known| *known == topology)?;
+    Some(Case::boot(name, "a boot to the shell", topology, cpus.parse().ok()?))
+}
+
+fn run(label: &'static str, command: &str) -> Step {
+    Step::Run { label, command: command.to_string() }
+}
+
+fn typing() -> Vec<Step> {
+    vec![
+        Step::Shell,
+        Step::Echo { reader: Echo::Terminal, window: 1024 },
+        Step::Echo { reader: Echo::Program, window: super::typing::TOTAL },
+        Step::Type("poweroff -f"),
+    ]
+}
+
+/// Keeps each CPU busy across some timer ticks, then lets it sleep.
+fn work() -> String {
+    let busy = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done";
+    format!("for c in $(seq $(nproc)); do taskset -c $((c-1)) sh -c '{busy}' & done; wait; sleep 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let names: Vec<String> = all().into_iter().map(|case| case.name).collect();
+        for name in &names {
+            assert_eq!(names.iter().filter(|other| *other == name).count(), 1, "{name}");
+            assert!(find(name).is_some());
+            assert!(!name.contains(char::is_whitespace), "{name:?} cannot be in a record");
+        }
+    }
+
+    #[test]
+    fn plain_boots_are_found_by_topology_and_cpus() {
+        let case = find("boot-ioapic-3").unwrap();
+        assert_eq!((case.topology, case.cpus), ("ioapic", 3));
+        for wrong in ["boot-elcr-1", "boot-pic", "boot-pic-x", "no"] {
+            assert!(find(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Runs guests, in the nested rig or directly on this machine's KVM, and reports each of them.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::fetch;
+use crate::guest::Guest;
+use crate::nested::cases::{self, Case};
+use crate::nested::driver::{self, Audience, Ending, Files};
+use crate::nested::image::{self, Programs};
+use crate::nested::interrupts::Check;
+use crate::nested::record::{Kind, Record};
+use crate::nested::rig;
+use crate::{ui, workspace};
+
+/// Where guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// On this machine's KVM.
+    Direct,
+    /// On the KVM of a machine inside QEMU.
+    Nested,
+}
+
+/// Runs cases; each is judged and reported as soon as it has ended.
+pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome>> {
+    let packages = fetch::packages()?;
+    let guest = Guest::build(&packages)?;
+    let programs = Programs::build()?;
+    let mut reporter = Reporter::new(show)?;
+    match backend {
+        Backend::Nested => {
+            let initramfs = image::build(&packages, &guest, &programs)?;
+            rig::run(&packages, &initramfs, names, &mut reporter)?;
+        }
+        Backend::Direct => {
+            let files =
+                Files { vmm: &programs.vmm, kernel: &guest.kernel, initramfs: &guest.initramfs };
+            for name in names {
+                let case = cases::find(name).with_context(|| format!("no case {name}"))?;
+                reporter.start(name)?;
+                let ending = driver::run(&case, &files, &mut reporter)?;
+                reporter.end(&ending)?;
+            }
+        }
+    }
+    Ok(reporter.outcomes)
+}
+
+/// How a case went.
+pub struct Outcome {
+    /// The case.
+    pub name: String,
+    /// What was not as it should be; empty if it passed.
+    pub failures: Vec<String>,
+}
+
+/// Keeps each guest's console, judges it at the end, and says how it went.
+pub struct Reporter {
+    directory: PathBuf,
+    /// Whether consoles are shown while they grow.
+    show: bool,
+    current: Option<Current>,
+    /// What has been judged.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The case that is running.
+struct Current {
+    case: Case,
+    console: Vec<u8>,
+    log: Vec<u8>,
+    files: [File; 2],
+}
+
+impl Reporter {
+    fn new(show: bool) -> Result<Self> {
+        let directory = workspace::directory("nested")?;
+        Ok(Self { directory, show, current: None, outcomes: Vec::new() })
+    }
+
+    /// Takes what the rig's agent sent.
+    pub fn record(&mut self, record: &Record) -> Result<()> {
+        match record.kind {
+            Kind::Start => self.start(&record.case),
+            Kind::Console => Ok(self.console(&record.bytes)?),
+            Kind::Log => Ok(self.log(&record.bytes)?),
+            Kind::End => self.end(&Ending::from_text(&String::from_utf8_lossy(&record.bytes))?),
+            Kind::Ready | Kind::Done => Ok(()),
+        }
+    }
+
+    fn start(&mut self, name: &str) -> Result<()> {
+        let case = cases::find(name).with_context(|| format!("no case is called {name}"))?;
+        ui::say(format!("{name}: {}", case.about));
+        let create = |suffix: &str| {
+            let path = self.directory.join(format!("{name}.{suffix}"));
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        let files = [create("log")?, create("vmm.log")?];
+        self.current = Some(Current { case, console: Vec::new(), log: Vec::new(), files });
+        Ok(())
+    }
+
+    fn end(&mut self, ending: &Ending) -> Result<()> {
+        let current = self.current.take().context("the end of a case that did not start")?;
+        let failures = judge(&current, ending);
+        let name = current.case.name.clone();
+        let time = ui::duration(Duration::from_millis(ending.milliseconds));
+        if self.show {
+            println!();
+        }
+        if failures.is_empty() {
+            ui::detail(format!("ok, exit status {}, {time}", ending.status));
+        } else {
+            ui::detail(format!("FAILED, exit status {}, {time}", ending.status));
+            for failure in &failures {
+                ui::detail(format!("  {failure}"));
+            }
+            let console = self.directory.join(format!("{name}.log"));
+            ui::detail(format!("  its console: {}", workspace::short(&console)));
+            let log = self.directory.join(format!("{name}.vmm.log"));
+            if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+                ui::detail(format!("  vmm-ref's messages: {}", workspace::short(&log)));
+            }
+        }
+        self.outcomes.push(Outcome { name, failures });
+        Ok(())
+    }
+}
+
+impl Audience for Reporter {
+    fn console(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.files[0].write_all(bytes)?;
+        current.console.extend(bytes.iter().filter(|&&byte| byte != b'\r'));
+        if self.show {
+            io::stdout().write_all(bytes)?;
+            io::stdout().flush()?;
+        } else {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            if let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) {
+                ui::progress(format!("    {line}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.files[1].write_all(bytes)?;
+        current.log.extend_from_slice(bytes);
+        if self.show {
+            io::stderr().write_all(bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything about an ended case that is not as it should be.
+fn judge(current: &Current, ending: &Ending) -> Vec<String> {
+    let Current { case, console, log, .. } = current;
+    let console = String::from_utf8_lossy(console);
+    let log = String::from_utf8_lossy(log).to_lowercase();
+    // Without the whole script there is no use in looking for what it would have shown.
+    let mut failures = match &ending.trouble {
+        Some(trouble) => {
+            let complaint = Check::NoComplaints.on(&console).err();
+            [trouble.clone()].into_iter().chain(complaint).collect()
+        }
+        None => case.checks.iter().filter_map(|check| check.on(&console).err()).collect::<Vec<_>>(),
+    };
+    if ending.status != case.exit {
+        failures.push(format!("exit status {}, not {}", ending.status, case.exit));
+    }
+    let missing = case.log.iter().filter(|text| !log.contains(*text));
+    failures.extend(missing.map(|text| format!("vmm-ref does not say {text:?}")));
+    failures
+}
