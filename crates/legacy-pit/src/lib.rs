@@ -1,4 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The 8254 interval timer with port 0x61, as a plain state machine.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod clock;
+mod counter;
+mod pit;
+mod port;
+pub mod spec;
+pub mod state;
+
+#[cfg(feature = "kvm")]
+pub mod kvm;
+#[cfg(feature = "vm-device")]
+mod vm_device;
+
+#[cfg(test)]
+mod tests;
+
+pub use pit::{AccessError, Irq0, Pit};
+pub use port::{LatchedBytes, LatchedCount};
+pub use state::{CounterState, InvalidState, PitState, RunState};
+#[cfg(feature = "vm-device")]
+pub use vm_device::PitDevice;
