@@ -13,8 +13,8 @@ pub trait IoApicHost: IoApicEvents {
     /// The monotonic clock, in nanoseconds.
     fn now(&self) -> u64;
 
-    /// An interrupt of `pin` was ended while `sources` drove it high: returns those of them that
-    /// still do. The default believes what they said last.
+    /// An interrupt of `pin` was ended (or its entry unmasked) and `sources` drive it high: returns
+    /// those of them that still want to. The default believes what they said last.
     fn resample(&mut self, pin: u8, sources: Line) -> Line {
         let _ = pin;
         sources
@@ -64,6 +64,16 @@ impl<H: IoApicHost> IoApicDevice<H> {
     pub fn eoi(&mut self, vector: u8) {
         let pins = self.ioapic.eoi(vector, &mut self.host);
         self.resample(pins);
+    }
+
+    /// See [`IoApic::release`].
+    pub fn release(&mut self, source: SourceId) {
+        self.ioapic.release(source, &mut self.host);
+    }
+
+    /// See [`IoApic::reset`].
+    pub fn reset(&mut self) {
+        self.ioapic.reset(&mut self.host);
     }
 
     /// See [`IoApic::next_deadline`].

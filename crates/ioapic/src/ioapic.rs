@@ -29,7 +29,7 @@ pub struct IoApic {
     /// restore stands for what was interrupted.
     resampling: PinSet,
     /// Pins that the storm guard holds back. Not saved: a restore ends the pause.
-    paused: PinSet,
+    pub(crate) paused: PinSet,
     counters: Box<[PinCounters]>,
     unmatched_eois: u64,
 }
@@ -114,9 +114,9 @@ impl IoApic {
         let change = wired.line.set(source, level);
         let active = wired.is_active(polarity);
         let became_active = active && change != LineChange::None;
-        if !active && self.paused.remove(pin) {
+        if !active {
             // What the storm guard waits for has happened.
-            self.pins[usize::from(pin)].successive = 0;
+            self.paused.remove(pin);
         }
         if became_active {
             bump(&mut self.counters[usize::from(pin)].raised);

@@ -37,7 +37,8 @@ const PINS: u8 = KVM_IOAPIC_NUM_PINS as u8;
 
 impl IoApic {
     /// The state in KVM's form. It lacks what KVM does not know: which sources assert a line
-    /// (`irr` has their OR), and the vector of a stale in-service interrupt.
+    /// (`irr` has their OR, and nothing of unmasked edge pins, whose edge is over), and the vector
+    /// of a stale in-service interrupt.
     ///
     /// # Errors
     /// [`KvmStateError::Pins`] unless there are 24 pins.
@@ -56,7 +57,10 @@ impl IoApic {
         for (pin, (wired, entry)) in (0u8..).zip(self.pins.iter().zip(kvm.redirtbl.iter_mut())) {
             let remote_irr = self.remote_irr.contains(pin);
             entry.bits = wired.rte.with_remote_irr(remote_irr).into_bits();
-            kvm.irr |= u32::from(wired.is_active(self.config.polarity)) << pin;
+            // KVM leaves out the edges that it has delivered, lest they are delivered again.
+            let pending = wired.rte.trigger_mode().is_level() || wired.rte.masked();
+            let active = wired.is_active(self.config.polarity);
+            kvm.irr |= u32::from(active && pending) << pin;
         }
         Ok(kvm)
     }

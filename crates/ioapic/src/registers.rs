@@ -96,10 +96,15 @@ impl IoApic {
         let rte = &mut self.pins[usize::from(pin)].rte;
         let writable = Rte::writable(self.config.extended_destination);
         *rte = Rte::from_bits(half.replace(rte.into_bits(), value) & writable);
-        if !rte.level() {
-            // 82093AA says nothing about it; Linux ends level interrupts of version 0x11 in this way
-            // (`__eoi_ioapic_pin`), as hardware allows.
+        let (level, masked) = (rte.level(), rte.masked());
+        if !level {
+            // 82093AA calls remote IRR undefined for edge; hardware clears it, and Linux ends level
+            // interrupts of version 0x11 in this way (`__eoi_ioapic_pin`).
             self.remote_irr.remove(pin);
+        }
+        if masked || !level {
+            // A guest that masks the pin is in control of it again.
+            self.paused.remove(pin);
         }
         if before != self.level_vectors_of(pin) {
             events.routes_changed();

@@ -28,7 +28,7 @@ pub const INDEX_ID: u16 = 0x00;
 pub const INDEX_VERSION: u16 = 0x01;
 /// Index of IOAPICARB: the arbitration id in bits 27:24, loaded from IOAPICID.
 pub const INDEX_ARBITRATION: u16 = 0x02;
-/// Index of IOREDTBL[0]'s low half; its high half follows, then the next entry.
+/// Index of IOREDTBL\[0\]'s low half; its high half follows, then the next entry.
 pub const INDEX_REDIRECTION_TABLE: u16 = 0x10;
 
 /// The version register's bits 7:0.
