@@ -6,3 +6,5 @@ pub mod cli;
 pub mod devices;
 pub mod layout;
 pub mod loader;
+pub mod logging;
+pub mod terminal;
