@@ -103,7 +103,7 @@ pub struct SystemRegisters {
     pub data: Segment,
     /// Task register: a busy TSS that nothing uses, since VMX demands one.
     pub tr: Segment,
-    /// Global descriptor table, written to guest memory by [`write_boot_cpu`].
+    /// Global descriptor table, which loading writes to guest memory.
     pub gdt: Table,
     /// Interrupt descriptor table: empty.
     pub idt: Table,

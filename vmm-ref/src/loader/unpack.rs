@@ -69,6 +69,9 @@ impl PayloadFormat {
 /// decompressor knows.
 pub fn unpack(payload: &[u8], limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     let format = PayloadFormat::of(payload);
+    if format == PayloadFormat::Other {
+        return Ok(None);
+    }
     let failed = |reason: String| ImageError::Payload { format, reason };
     let declared = declared_size(payload).filter(|_| format != PayloadFormat::None);
     if declared.is_some_and(|size| size > limit) {
@@ -77,12 +80,11 @@ pub fn unpack(payload: &[u8], limit: u64) -> Result<Option<Vec<u8>>, ImageError>
     let limit = declared.unwrap_or(limit);
     let body = &payload[..payload.len().saturating_sub(TRAILER)];
     let unpacked = match format {
+        PayloadFormat::None | PayloadFormat::Other => Ok(payload.to_vec()),
         PayloadFormat::Gzip => read_all(flate2::read::GzDecoder::new(payload), limit),
         PayloadFormat::Lz4 => lz4(body, limit),
         PayloadFormat::Zstd => zstd(body, limit),
         PayloadFormat::Xz => xz(body, limit),
-        PayloadFormat::None => Ok(payload.to_vec()),
-        PayloadFormat::Other => return Ok(None),
     }
     .map_err(failed)?;
     match declared {
@@ -112,7 +114,8 @@ fn read_all(reader: impl Read, limit: u64) -> Result<Vec<u8>, String> {
 /// magic may come again between blocks.
 fn lz4(payload: &[u8], limit: u64) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    let mut block = vec![0; LZ4_BLOCK];
+    // No block can be larger than the whole.
+    let mut block = vec![0; LZ4_BLOCK.min(usize::try_from(limit).unwrap_or(LZ4_BLOCK))];
     let mut rest = payload;
     while let Some((head, tail)) = rest.split_first_chunk::<4>() {
         rest = tail;
