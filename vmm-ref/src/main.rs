@@ -1,3 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The `vmm-ref` command.
-fn main() {}
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::{anyhow, Context, Result};
+use vmm_ref::backend::kvm;
+use vmm_ref::cli::error_chain;
+use vmm_ref::cli::{Args, SerialMode, VmConfig, EXIT_ERROR};
+use vmm_ref::console::Console;
+use vmm_ref::control::Ending;
+use vmm_ref::devices::MachineEvent;
+use vmm_ref::logging;
+use vmm_ref::machine::{Machine, Outcome};
+use vmm_ref::terminal::{self, RawMode};
+use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
+
+fn main() -> ExitCode {
+    match run(&Args::from_command_line()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            terminal::restore();
+            error_chain::report(&error);
+            ExitCode::from(EXIT_ERROR as u8)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<u8> {
+    logging::init(args.verbosity, args.log_file.as_deref()).context("cannot open the log file")?;
+    let config = args.config()?;
+    if let Some(error) = kvm::unavailable() {
+        return Err(error).context("no backend can run the guest: --backend kvm is the only one");
+    }
+    let signals = EventFd::new(EFD_NONBLOCK).context("cannot create an event descriptor")?;
+    let handler = signals.try_clone().context("cannot create an event descriptor")?;
+    terminal::on_termination(handler).context("cannot install signal handlers")?;
+    boot_until_done(&config, &signals)
+}
+
+/// Boots, and boots again as often as the guest resets.
+fn boot_until_done(config: &VmConfig, signals: &EventFd) -> Result<u8> {
+    let console = Console::new();
+    let mut machine = Machine::new(config, &console)?;
+    let _raw = match config.serial {
+        SerialMode::Tty => RawMode::enter(io::stdin()).context("cannot set up the terminal")?,
+        _ => None,
+    };
+    if config.serial == SerialMode::Tty {
+        console.start().context("cannot read standard input")?;
+    }
+    loop {
+        let Outcome { ending, report } = machine.run(signals)?;
+        if config.stats {
+            eprint!("{report}");
+        }
+        match ending {
+            Ending::Guest(event @ MachineEvent::Reset(_)) if !config.no_reboot => {
+                log::info!("{event}: booting again");
+                machine = Machine::new(config, &console)?;
+            }
+            ending => return status(&ending),
+        }
+    }
+}
+
+/// What the process ends with.
+fn status(ending: &Ending) -> Result<u8> {
+    match ending {
+        Ending::Guest(event) => {
+            log::info!("{event}");
+            Ok(event.exit_status())
+        }
+        Ending::Escape => {
+            log::info!("ended from the terminal");
+            Ok(0)
+        }
+        Ending::Signal(signal) => {
+            log::warn!("ended by signal {signal}");
+            Ok(128u8.wrapping_add(*signal as u8))
+        }
+        Ending::TripleFault { cpu, registers } => {
+            Err(anyhow!("{registers}").context(format!("triple fault on vCPU {cpu}")))
+        }
+        Ending::VcpuFailed { cpu, error, registers } => {
+            let error = anyhow!("{registers}").context(error.clone());
+            Err(error.context(format!("vCPU {cpu} cannot go on")))
+        }
+    }
+}

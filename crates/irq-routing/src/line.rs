@@ -12,6 +12,9 @@ pub struct Gsi(pub u32);
 pub struct SourceId(u8);
 
 impl SourceId {
+    /// Source 0: the only one of a line that nobody shares.
+    pub const FIRST: Self = SourceId(0);
+
     /// Sources that one line can tell apart.
     pub const MAX: u8 = 64;
 

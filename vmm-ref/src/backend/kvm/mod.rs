@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! KVM without any in-kernel interrupt controller.
+//!
+//! KVM_CREATE_IRQCHIP is never called: KVM runs guest code and takes one interrupt at a time
+//! through KVM_INTERRUPT; PIC, PIT, IOAPIC and LAPICs are ours.
+
+mod cpuid;
+mod inject;
+mod msr;
+mod probe;
+mod regs;
+mod vcpu;
+
+use std::io;
+
+use kvm_bindings::{
+    kvm_enable_cap, kvm_userspace_memory_region, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE,
+};
+use kvm_ioctls::{Cap, Kvm, VmFd};
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+pub use probe::Forwarding;
+pub use vcpu::KvmVcpu;
+
+/// The API version that every KVM since Linux 2.6.22 has.
+const API_VERSION: i32 = 12;
+
+/// What stops a machine from starting on KVM.
+#[derive(Debug, thiserror::Error)]
+pub enum KvmError {
+    /// /dev/kvm cannot be opened.
+    #[error("cannot open /dev/kvm: {0} (is KVM loaded, and may this user open it?)")]
+    Open(#[source] kvm_ioctls::Error),
+    /// Another API version.
+    #[error("/dev/kvm speaks API version {0}, not 12")]
+    Version(i32),
+    /// A capability that this backend cannot do without.
+    #[error("this kernel's KVM lacks {0}, which a user-space interrupt controller needs")]
+    Capability(&'static str),
+    /// An ioctl failed.
+    #[error("{0} failed: {1}")]
+    Ioctl(&'static str, #[source] kvm_ioctls::Error),
+}
+
+/// Names the ioctl in the error.
+pub(crate) trait Named<T> {
+    fn named(self, ioctl: &'static str) -> Result<T, KvmError>;
+}
+
+impl<T> Named<T> for Result<T, kvm_ioctls::Error> {
+    fn named(self, ioctl: &'static str) -> Result<T, KvmError> {
+        self.map_err(|error| KvmError::Ioctl(ioctl, error))
+    }
+}
+
+/// A virtual machine on KVM, `Irqchip::User`.
+pub struct KvmVm {
+    kvm: Kvm,
+    vm: VmFd,
+    forwarding: Forwarding,
+    // KVM reads guest memory through its own mapping for as long as the VM lives.
+    _memory: GuestMemoryMmap,
+}
+
+/// What a vCPU's CPUID says about its place in the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuidFacts {
+    /// Initial APIC id.
+    pub apic_id: u32,
+    /// vCPUs of the machine.
+    pub cpus: u32,
+    /// Whether there is a local APIC at all.
+    pub apic: bool,
+}
+
+impl KvmVm {
+    /// Opens KVM, probes which MSRs it forwards and creates a VM over `memory`.
+    ///
+    /// # Errors
+    /// [`KvmError`] names the missing file, capability or call.
+    pub fn new(memory: &GuestMemoryMmap) -> Result<Self, KvmError> {
+        let kvm = open()?;
+        let forwarding = probe::forwarding(&kvm)?;
+        let vm = kvm.create_vm().named("KVM_CREATE_VM")?;
+        place_hidden_pages(&vm)?;
+        msr::exit_to_user(&vm)?;
+        disable_pmu(&vm);
+        map_memory(&vm, memory)?;
+        Ok(KvmVm { kvm, vm, forwarding, _memory: memory.clone() })
+    }
+
+    /// Which APIC MSRs this KVM lets us own.
+    pub fn forwarding(&self) -> Forwarding {
+        self.forwarding
+    }
+
+    /// Creates vCPU `facts.apic_id` with its CPUID.
+    ///
+    /// # Errors
+    /// [`KvmError::Ioctl`] names the call.
+    pub fn create_vcpu(&self, facts: CpuidFacts) -> Result<KvmVcpu, KvmError> {
+        let fd = self.vm.create_vcpu(u64::from(facts.apic_id)).named("KVM_CREATE_VCPU")?;
+        let cpuid = cpuid::build(&self.kvm, facts, self.forwarding)?;
+        fd.set_cpuid2(&cpuid).named("KVM_SET_CPUID2")?;
+        Ok(KvmVcpu::new(fd))
+    }
+}
+
+/// Whether /dev/kvm opens and says the right version: `None`, or why not.
+pub fn unavailable() -> Option<KvmError> {
+    open().err()
+}
+
+fn open() -> Result<Kvm, KvmError> {
+    let kvm = Kvm::new().map_err(KvmError::Open)?;
+    match kvm.get_api_version() {
+        API_VERSION => {}
+        other => return Err(KvmError::Version(other)),
+    }
+    for (cap, name) in [
+        (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+        (Cap::UserNmi, "KVM_CAP_USER_NMI"),
+        (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    ] {
+        if !kvm.check_extension(cap) {
+            return Err(KvmError::Capability(name));
+        }
+    }
+    Ok(kvm)
+}
+
+/// Intel CPUs without "unrestricted guest" need four pages where no guest memory is.
+fn place_hidden_pages(vm: &VmFd) -> Result<(), KvmError> {
+    const IDENTITY_MAP: u64 = 0xfeff_c000;
+    const TSS: usize = 0xfeff_d000;
+    vm.set_identity_map_address(IDENTITY_MAP).named("KVM_SET_IDENTITY_MAP_ADDR")?;
+    vm.set_tss_address(TSS).named("KVM_SET_TSS_ADDR")
+}
+
+/// KVM raises the counters' interrupt through its own LAPIC only, so there is no PMU to offer.
+/// Kernels before 5.18 lack the switch; there CPUID alone hides it.
+fn disable_pmu(vm: &VmFd) {
+    let mut cap = kvm_enable_cap { cap: KVM_CAP_PMU_CAPABILITY, ..Default::default() };
+    cap.args[0] = u64::from(KVM_PMU_CAP_DISABLE);
+    if let Err(error) = vm.enable_cap(&cap) {
+        log::debug!("KVM_CAP_PMU_CAPABILITY: {error}");
+    }
+}
+
+fn map_memory(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), KvmError> {
+    for (slot, region) in memory.iter().enumerate() {
+        let region = kvm_userspace_memory_region {
+            slot: slot as u32,
+            guest_phys_addr: region.start_addr().raw_value(),
+            memory_size: region.len(),
+            userspace_addr: region.as_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: the range is a live mapping of `memory`, which `KvmVm` keeps as long as the
+        // VM's file descriptor, and regions of a `GuestMemoryMmap` do not overlap.
+        unsafe { vm.set_user_memory_region(region) }.named("KVM_SET_USER_MEMORY_REGION")?;
+    }
+    Ok(())
+}
+
+/// `kvm_ioctls` reports errno; the loop's errors are `io::Error`.
+fn io_error(error: kvm_ioctls::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.errno())
+}

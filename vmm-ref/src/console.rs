@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Standard input to the serial port, on a thread of its own.
+//!
+//! The thread lives as long as the process, so that a guest that reboots keeps its terminal. It
+//! reads no more than the serial port takes: what a person pastes is never dropped.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::clock::monotonic_ns;
+use crate::control::{Control, Ending};
+use crate::devices::Serial;
+use crate::terminal::{InputFilter, HELP};
+
+/// The process's standard input.
+pub struct Console {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    port: Mutex<Option<Port>>,
+    /// The port has room again, or there is another one.
+    room: Condvar,
+}
+
+struct Port {
+    serial: Arc<Mutex<Serial>>,
+    control: Arc<Control>,
+    /// Takes our keys out; only on a terminal.
+    filter: Option<InputFilter>,
+}
+
+impl Console {
+    /// Nothing is read before [`Console::start`].
+    pub fn new() -> Self {
+        Console { shared: Arc::default() }
+    }
+
+    /// Input goes to this port from now on.
+    pub fn connect(&self, serial: &Arc<Mutex<Serial>>, control: &Arc<Control>) {
+        let shared = self.shared.clone();
+        lock(serial).notify_room(Box::new(move || {
+            drop(lock(&shared.port));
+            shared.room.notify_all();
+        }));
+        let filter = io::stdin().is_terminal().then(InputFilter::new);
+        let port = Port { serial: serial.clone(), control: control.clone(), filter };
+        *lock(&self.shared.port) = Some(port);
+        self.shared.room.notify_all();
+    }
+
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// If the host has no thread left.
+    pub fn start(&self) -> io::Result<()> {
+        let shared = self.shared.clone();
+        thread::Builder::new().name("console".into()).spawn(move || shared.read_input())?;
+        Ok(())
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shared {
+    fn read_input(&self) {
+        let mut buffer = [0; 4096];
+        loop {
+            match io::stdin().read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => self.forward(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    log::warn!("standard input: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives one read's bytes to the port, all of them: waits while it has no room.
+    ///
+    /// On a terminal our keys must work even then, so there what finds no room is dropped, as a
+    /// terminal's own input queue would.
+    fn forward(&self, typed: &[u8]) {
+        let mut input = typed.to_vec();
+        let mut guard = lock(&self.port);
+        if let Some(port) = guard.as_mut().filter(|port| port.filter.is_some()) {
+            port.type_keys(typed);
+            return;
+        }
+        while !input.is_empty() {
+            let taken = guard.as_ref().map_or(0, |port| lock(&port.serial).enqueue(&input));
+            input.drain(..taken);
+            if !input.is_empty() {
+                guard = self.room.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+impl Port {
+    fn type_keys(&mut self, typed: &[u8]) {
+        let Some(filter) = &mut self.filter else { return };
+        let mut serial = lock(&self.serial);
+        let mut keys = Vec::new();
+        let consumed = serial.counters().consumed;
+        let requests = filter.feed(typed, monotonic_ns(), consumed, &mut keys);
+        let taken = serial.enqueue(&keys);
+        filter.dropped((keys.len() - taken) as u64);
+        drop(serial);
+        if requests.help {
+            let _ = io::stderr().write_all(HELP.as_bytes());
+        }
+        if requests.quit.is_some() {
+            self.control.end(Ending::Escape);
+        }
+    }
+}
+
+/// A thread that panicked with the lock held left a plain value behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The machine: memory, controllers, devices and vCPUs, put together from a [`VmConfig`] and run
+//! until it ends.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{anyhow, Context, Result};
+use vcpu_events::Request;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::acpi::{self, AcpiConfig};
+use crate::backend::kvm::{CpuidFacts, KvmVcpu, KvmVm};
+use crate::backend::Vcpu;
+use crate::board::{self, Board};
+use crate::cli::{Topology, VmConfig};
+use crate::console::Console;
+use crate::control::{Control, Ending};
+use crate::interrupts::Interrupts;
+use crate::kick;
+use crate::layout;
+use crate::loader::{self, MachineInfo};
+use crate::main_loop;
+use crate::stats::{Report, VcpuStats};
+use crate::vcpu::{Local, LocalConfig, VcpuThread};
+
+/// A machine that is ready to run.
+pub struct Machine {
+    control: Arc<Control>,
+    interrupts: Arc<Interrupts>,
+    board: Board,
+    vcpus: Vec<VcpuThread<KvmVcpu>>,
+    // The vCPUs' descriptors belong to it.
+    _vm: KvmVm,
+}
+
+/// How a machine ended.
+pub struct Outcome {
+    /// Why.
+    pub ending: Ending,
+    /// Where its interrupts went.
+    pub report: Report,
+}
+
+impl Machine {
+    /// Builds the machine and loads its guest.
+    ///
+    /// # Errors
+    /// The chain says which part could not be had, and why.
+    pub fn new(config: &VmConfig, console: &Console) -> Result<Self> {
+        let memory = allocate(config.memory_bytes)?;
+        let boot = load(config, &memory)?;
+        let vm = KvmVm::new(&memory).context("cannot create a virtual machine")?;
+        log::info!("KVM forwards to us: {:?}", vm.forwarding());
+        let control = Control::new().context("cannot create an event descriptor")?;
+        let interrupts = Interrupts::new(config.topology, config.cpus);
+        let board = board::build(config, &interrupts, &control, console)?;
+        let mut machine = Machine { control, interrupts, board, vcpus: Vec::new(), _vm: vm };
+        for cpu in 0..config.cpus {
+            let vcpu = machine
+                .create_vcpu(config, cpu, &boot)
+                .with_context(|| format!("cannot create vCPU {cpu}"))?;
+            machine.vcpus.push(vcpu);
+        }
+        Ok(machine)
+    }
+
+    fn create_vcpu(
+        &self,
+        config: &VmConfig,
+        cpu: u32,
+        boot: &loader::Boot,
+    ) -> Result<VcpuThread<KvmVcpu>> {
+        let apic = config.topology == Topology::IoApic;
+        let facts = CpuidFacts { apic_id: cpu, cpus: config.cpus, apic };
+        let mut backend = self._vm.create_vcpu(facts)?;
+        let forwarding = self._vm.forwarding();
+        let lapic = apic.then(|| lapic_emulation::Config {
+            id: cpu,
+            bsp: cpu == 0,
+            tsc_hz: backend.tsc_hz(),
+            x2apic: forwarding.x2apic && forwarding.apic_base,
+            tsc_deadline: forwarding.tsc_deadline,
+            ..Default::default()
+        });
+        let local = Local::new(LocalConfig { cpu: cpu as usize, lapic })?;
+        if let Some(entry) = local.destination_entry() {
+            self.interrupts.update_map(cpu as usize, entry);
+        }
+        match cpu {
+            0 => backend.set_boot_state(&boot.entry),
+            _ => backend.init(),
+        }
+        .context("cannot set its registers")?;
+        Ok(VcpuThread::new(
+            backend,
+            local,
+            self.interrupts.clone(),
+            self.board.bus.clone(),
+            self.control.clone(),
+        ))
+    }
+
+    /// Runs until the machine ends, for whatever reason; then every thread of it is gone.
+    ///
+    /// # Errors
+    /// If the host has no threads or descriptors left.
+    pub fn run(self, signals: &EventFd) -> Result<Outcome> {
+        kick::install_handler().context("cannot install the kick signal's handler")?;
+        let Machine { control, interrupts, board, vcpus, _vm } = self;
+        let threads = vcpus
+            .into_iter()
+            .enumerate()
+            .map(|(cpu, vcpu)| spawn(cpu, vcpu))
+            .collect::<io::Result<Vec<_>>>();
+        let ending = match &threads {
+            Ok(_) => main_loop::run(&control, signals, board.timed),
+            Err(_) => Ok(Ending::Escape),
+        };
+        board.serial_stop.set();
+        for port in interrupts.vcpus().ports() {
+            port.request(Request::VmDead);
+        }
+        let mut report = Report { lines: interrupts.line_stats(), vcpus: Vec::new() };
+        for (cpu, thread) in
+            threads.context("cannot start a vCPU's thread")?.into_iter().enumerate()
+        {
+            let own = thread.join().map_err(|_| anyhow!("the thread of vCPU {cpu} panicked"))?;
+            report.vcpus.push(interrupts.vcpu_report(cpu, own));
+        }
+        let ending = ending.context("the main loop failed")?;
+        Ok(Outcome { ending, report })
+    }
+}
+
+fn spawn(cpu: usize, vcpu: VcpuThread<KvmVcpu>) -> io::Result<thread::JoinHandle<VcpuStats>> {
+    thread::Builder::new().name(format!("vcpu{cpu}")).spawn(move || vcpu.run())
+}
+
+fn allocate(bytes: u64) -> Result<GuestMemoryMmap> {
+    let regions = layout::ram_regions(bytes);
+    let ranges: Vec<_> =
+        regions.iter().map(|(start, len)| (GuestAddress(*start), *len as usize)).collect();
+    GuestMemoryMmap::from_ranges(&ranges)
+        .map_err(|error| anyhow!("{error}"))
+        .with_context(|| format!("cannot allocate {} MiB of guest memory", bytes >> 20))
+}
+
+fn load(config: &VmConfig, memory: &GuestMemoryMmap) -> Result<loader::Boot> {
+    let topology = match config.topology {
+        Topology::PicOnly => acpi::Topology::Pic,
+        Topology::IoApic => acpi::Topology::IoApic(acpi::IoApic::default()),
+    };
+    let serial = config.serial != crate::cli::SerialMode::Off;
+    let tables = acpi::build(&AcpiConfig { topology, cpus: config.cpus, serial, i8042: true })?;
+    let rsdp = tables.write(memory).context("cannot place the ACPI tables")?;
+    let initramfs = config.initramfs.as_deref();
+    let info = MachineInfo { rsdp: Some(rsdp) };
+    let boot = loader::load(memory, &config.kernel, initramfs, &config.cmdline, &info)
+        .context("cannot load the guest")?;
+    log::info!("guest: {:?} at {:#x?}, entry {:#x}", boot.kind, boot.kernel, boot.entry.rip);
+    Ok(boot)
+}

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What a vCPU's thread owns alone: its local APIC, its events, its counters.
+
+use std::io;
+
+use lapic_emulation::{
+    Config as LapicConfig, ConfigError, DestinationEntry, Ipi, Lapic, LapicEvents, Now, StartState,
+};
+use legacy_pic::Source;
+use vcpu_events::{
+    Activity, Decision, Events, Injection, InterruptSlot, Interruptibility, QueueError, RunOut,
+    Tracking, Window,
+};
+
+use crate::backend::{GeneralProtection, Outcome, Vcpu};
+use crate::clock::monotonic_ns;
+use crate::interrupts::{Interrupts, VcpuPort};
+use crate::stats::VcpuStats;
+
+/// What one vCPU is made as.
+pub struct LocalConfig {
+    /// Index among the vCPUs; the first one is the bootstrap processor.
+    pub cpu: usize,
+    /// Its local APIC, if the machine has any.
+    pub lapic: Option<LapicConfig>,
+}
+
+/// The thread's own state.
+pub struct Local {
+    cpu: usize,
+    lapic: Option<Lapic>,
+    events: Events,
+    slot: InterruptSlot,
+    halted: bool,
+    /// An ExtINT message (virtual wire through the IOAPIC) waits.
+    extint_message: bool,
+    tsc: TscAnchor,
+    /// IA32_APIC_BASE as the backend knows it.
+    known_base: Option<u64>,
+    /// What the thread counts.
+    pub stats: VcpuStats,
+}
+
+/// The guest's TSC at a known time; between anchors it is computed.
+#[derive(Clone, Copy, Default)]
+struct TscAnchor {
+    at: Now,
+    hz: u64,
+}
+
+impl TscAnchor {
+    fn now(&self, ns: u64) -> Now {
+        let elapsed = u128::from(ns.saturating_sub(self.at.ns));
+        let ticks = elapsed * u128::from(self.hz) / 1_000_000_000;
+        Now { ns, tsc: self.at.tsc.wrapping_add(ticks as u64) }
+    }
+}
+
+impl Local {
+    /// State after reset. The bootstrap processor's APIC is in virtual wire mode, as firmware
+    /// would leave it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] of the local APIC.
+    pub fn new(config: LocalConfig) -> Result<Self, ConfigError> {
+        let mut lapic = config.lapic.map(Lapic::new).transpose()?;
+        if let Some(lapic) = lapic.as_mut().filter(|lapic| lapic.is_bsp()) {
+            lapic.set_virtual_wire();
+        }
+        Ok(Local {
+            cpu: config.cpu,
+            tsc: TscAnchor {
+                at: Now::default(),
+                hz: lapic.as_ref().map_or(0, |lapic| lapic.config().tsc_hz),
+            },
+            lapic,
+            events: Events::new(Tracking::Backend),
+            slot: InterruptSlot::new(),
+            halted: false,
+            extint_message: false,
+            known_base: None,
+            stats: VcpuStats::default(),
+        })
+    }
+
+    /// Index among the vCPUs.
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
+    /// CR8 for the next entry.
+    pub fn cr8(&self) -> u8 {
+        self.lapic.as_ref().map_or(0, Lapic::cr8)
+    }
+
+    /// What the vCPU is doing.
+    pub fn activity(&self) -> Activity {
+        match &self.lapic {
+            Some(lapic) if lapic.start_state() == StartState::WaitForSipi => Activity::WaitForSipi,
+            _ if self.halted => Activity::Halted,
+            _ => Activity::Active,
+        }
+    }
+
+    /// HLT ends although nothing can be injected yet: an interrupt waits, and only running on
+    /// brings the window in which the backend takes it.
+    pub fn resume_for(&mut self, window: Window) {
+        if window.interrupt && self.slot.interruptibility().interrupt_flag {
+            self.halted = false;
+        }
+    }
+
+    /// The guest executed HLT.
+    pub fn halt(&mut self) {
+        self.halted = true;
+        self.stats.halts += 1;
+    }
+
+    /// When this vCPU's timer is due, in ns.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.lapic.as_ref()?.next_deadline()
+    }
+
+    /// Takes in what was posted and what the timer did; INIT and SIPI act at once.
+    pub fn collect(
+        &mut self,
+        backend: &mut impl Vcpu,
+        interrupts: &Interrupts,
+        port: &VcpuPort,
+    ) -> io::Result<()> {
+        self.run_timer(backend);
+        let Some(lapic) = &mut self.lapic else { return Ok(()) };
+        let synced = lapic.sync(&port.posted);
+        self.extint_message = synced.extint;
+        for _ in 0..synced.nmi {
+            self.events.queue_nmi();
+        }
+        if synced.smi {
+            log::warn!("vCPU {}: an SMI was dropped: there is no SMM here", self.cpu);
+        }
+        let events = &mut Outbox { cpu: self.cpu, interrupts, map_changed: false };
+        if lapic.take_init(events) {
+            self.events.reset();
+            self.slot.invalidate();
+            self.halted = false;
+            backend.init()?;
+        }
+        if let Some(page) = lapic.take_sipi() {
+            self.slot.invalidate();
+            self.halted = false;
+            backend.start_up(page)?;
+        }
+        events.update_map(lapic);
+        Ok(())
+    }
+
+    /// The timer's deadline is in ns and may be a rounded TSC value: ask for the real TSC before
+    /// judging.
+    fn run_timer(&mut self, backend: &impl Vcpu) {
+        let due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= monotonic_ns());
+        if due(self.next_deadline()) {
+            let now = self.now(backend);
+            if let Some(lapic) = &mut self.lapic {
+                lapic.advance(now);
+            }
+        }
+    }
+
+    /// The time, with the TSC read from the backend; from here on it is computed.
+    pub fn now(&mut self, backend: &impl Vcpu) -> Now {
+        self.tsc.at = Now { ns: monotonic_ns(), tsc: backend.tsc() };
+        self.tsc.at
+    }
+
+    /// What to inject next.
+    pub fn decide(&self, interrupts: &Interrupts) -> Decision {
+        let cpu = Interruptibility { activity: self.activity(), ..self.slot.interruptibility() };
+        let extint = match &self.lapic {
+            None => interrupts.intr(),
+            Some(lapic) => self.extint_message || lapic.extint_open() && interrupts.intr(),
+        };
+        self.events.decide(&cpu, extint, self.lapic.as_ref().and_then(Lapic::pending))
+    }
+
+    /// Queues the local APIC's vector, then moves it from IRR to ISR.
+    pub fn inject_interrupt(&mut self, vector: u8, backend: &mut impl Vcpu) -> io::Result<()> {
+        let queued = self.slot.queue(vector, |vector| backend.inject_interrupt(vector));
+        took(queued)?;
+        if let Some(lapic) = &mut self.lapic {
+            lapic.accept(vector);
+        }
+        self.injected(vector);
+        Ok(())
+    }
+
+    /// Runs the acknowledge cycle of the 8259A pair and queues its vector.
+    ///
+    /// The decision has just found the slot free, and this thread alone fills it, so that after
+    /// INTA only the kernel itself could refuse: that ends the machine, nothing is lost silently.
+    pub fn inject_extint(
+        &mut self,
+        interrupts: &Interrupts,
+        backend: &mut impl Vcpu,
+    ) -> io::Result<()> {
+        let acknowledge = interrupts.inta();
+        if let Some(lapic) = &mut self.lapic {
+            lapic.accept_extint();
+        }
+        self.extint_message = false;
+        let Some(acknowledge) = acknowledge else { return Ok(()) };
+        took(self.slot.queue(acknowledge.vector, |vector| backend.inject_interrupt(vector)))?;
+        self.stats.spurious += u64::from(matches!(acknowledge.source, Source::Spurious(_)));
+        self.injected(acknowledge.vector);
+        Ok(())
+    }
+
+    /// The backend took the NMI.
+    pub fn commit_nmi(&mut self, injection: Injection) {
+        self.events.commit(injection);
+        self.halted = false;
+        self.stats.nmi += 1;
+    }
+
+    fn injected(&mut self, vector: u8) {
+        self.halted = false;
+        self.stats.injected[usize::from(vector)] += 1;
+    }
+
+    /// Takes over what the guest changed while it ran.
+    pub fn ran(&mut self, outcome: &Outcome) {
+        self.slot.ran(&RunOut {
+            ready_for_interrupt_injection: outcome.window_open,
+            if_flag: outcome.interrupt_flag,
+            cr8: outcome.cr8,
+        });
+        if let Some(lapic) = self.lapic.as_mut().filter(|lapic| lapic.cr8() != outcome.cr8) {
+            lapic.set_cr8(outcome.cr8);
+        }
+    }
+
+    /// A read of the register page; `false` if the address is not in it.
+    pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) -> bool {
+        let Some((lapic, offset)) = page(&mut self.lapic, address) else { return false };
+        lapic.mmio_read(offset, data, self.tsc.now(monotonic_ns()));
+        true
+    }
+
+    /// A write to the register page; `false` if the address is not in it.
+    pub fn mmio_write(&mut self, address: u64, data: &[u8], interrupts: &Interrupts) -> bool {
+        let now = self.tsc.now(monotonic_ns());
+        let cpu = self.cpu;
+        let Some((lapic, offset)) = page(&mut self.lapic, address) else { return false };
+        let in_service = highest(&lapic.isr());
+        let mut events = Outbox { cpu, interrupts, map_changed: false };
+        lapic.mmio_write(offset, data, now, &mut events);
+        events.update_map(lapic);
+        count_eoi(&mut self.stats, in_service, highest(&lapic.isr()));
+        true
+    }
+
+    /// RDMSR of a register that the VMM owns.
+    pub fn read_msr(&mut self, index: u32) -> Result<u64, GeneralProtection> {
+        let now = self.tsc.now(monotonic_ns());
+        let lapic = self.lapic.as_mut().ok_or(GeneralProtection)?;
+        lapic.msr_read(index, now).map_err(|_| GeneralProtection)
+    }
+
+    /// WRMSR of a register that the VMM owns.
+    pub fn write_msr(
+        &mut self,
+        index: u32,
+        value: u64,
+        interrupts: &Interrupts,
+    ) -> Result<(), GeneralProtection> {
+        let now = self.tsc.now(monotonic_ns());
+        let lapic = self.lapic.as_mut().ok_or(GeneralProtection)?;
+        let in_service = highest(&lapic.isr());
+        let mut events = Outbox { cpu: self.cpu, interrupts, map_changed: false };
+        let result = lapic.msr_write(index, value, now, &mut events);
+        events.update_map(lapic);
+        count_eoi(&mut self.stats, in_service, highest(&lapic.isr()));
+        result.map_err(|_| GeneralProtection)
+    }
+
+    /// IA32_APIC_BASE, if the backend has not heard of it.
+    pub fn take_changed_base(&mut self) -> Option<u64> {
+        let base = self.lapic.as_ref().map_or(0, Lapic::apic_base);
+        let changed = self.known_base != Some(base);
+        self.known_base = Some(base);
+        changed.then_some(base)
+    }
+
+    /// The local APIC's place in the destination map.
+    pub fn destination_entry(&self) -> Option<DestinationEntry> {
+        self.lapic.as_ref().map(Lapic::destination_entry)
+    }
+
+    /// Tells senders what they must know.
+    pub fn publish(&self, port: &VcpuPort) {
+        port.set_takes_extint(self.lapic.as_ref().is_none_or(Lapic::extint_open));
+    }
+
+    /// The counters, at the end.
+    pub fn into_stats(self) -> VcpuStats {
+        self.stats
+    }
+}
+
+/// The local APIC and the offset into its register page.
+fn page(lapic: &mut Option<Lapic>, address: u64) -> Option<(&mut Lapic, u64)> {
+    let lapic = lapic.as_mut()?;
+    let offset = address.checked_sub(lapic.mmio_base()?)?;
+    (offset < 0x1000).then_some((lapic, offset))
+}
+
+fn took(queued: Result<(), QueueError<io::Error>>) -> io::Result<()> {
+    match queued {
+        Ok(()) => Ok(()),
+        Err(QueueError::Hypervisor(error)) => Err(error),
+        Err(other) => Err(io::Error::other(other.to_string())),
+    }
+}
+
+fn highest(vectors: &[u64; 4]) -> Option<u8> {
+    let word = vectors.iter().rposition(|word| *word != 0)?;
+    Some((word * 64) as u8 + (63 - vectors[word].leading_zeros() as u8))
+}
+
+/// A write that took the highest in-service vector away was an EOI.
+fn count_eoi(stats: &mut VcpuStats, before: Option<u8>, after: Option<u8>) {
+    if let Some(vector) = before.filter(|_| after != before) {
+        stats.eoi[usize::from(vector)] += 1;
+    }
+}
+
+/// Where the local APIC's effects go.
+struct Outbox<'a> {
+    cpu: usize,
+    interrupts: &'a Interrupts,
+    map_changed: bool,
+}
+
+impl Outbox<'_> {
+    fn update_map(&mut self, lapic: &Lapic) {
+        if std::mem::take(&mut self.map_changed) {
+            self.interrupts.update_map(self.cpu, lapic.destination_entry());
+        }
+    }
+}
+
+impl LapicEvents for Outbox<'_> {
+    fn ipi(&mut self, ipi: Ipi) {
+        let _ = self.interrupts.vcpus().send_ipi(self.cpu, &ipi);
+    }
+
+    fn eoi_broadcast(&mut self, vector: u8) {
+        self.interrupts.eoi(vector, monotonic_ns());
+    }
+
+    fn map_changed(&mut self) {
+        self.map_changed = true;
+    }
+}

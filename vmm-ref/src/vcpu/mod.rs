@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! One vCPU's thread: collect what came in, decide, enter the guest, serve the exit. Written once
+//! for all backends.
+//!
+//! Nothing here polls. A halted vCPU sleeps until its next deadline or a wake; a running one is
+//! kicked, by a sender that has something to inject or by its own timer.
+
+mod exit;
+mod local;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vcpu_events::{Activity, Injection, Request, Window};
+
+use crate::backend::{Entry, Vcpu};
+use crate::bus::Bus;
+use crate::clock::monotonic_ns;
+use crate::control::{Control, Ending};
+use crate::interrupts::{Interrupts, VcpuPort};
+use crate::kick::{self, KickTimer};
+use crate::stats::VcpuStats;
+use exit::Served;
+pub use local::{Local, LocalConfig};
+
+/// IA32_TSC_DEADLINE: the one register whose value is a TSC, so that it wants the true one.
+const IA32_TSC_DEADLINE: u32 = 0x6e0;
+
+/// What a vCPU thread is made of.
+pub struct VcpuThread<B> {
+    backend: B,
+    local: Local,
+    interrupts: Arc<Interrupts>,
+    bus: Arc<Bus>,
+    control: Arc<Control>,
+}
+
+/// Whether the thread goes on.
+enum Step {
+    Continue,
+    Stop,
+}
+
+impl<B: Vcpu> VcpuThread<B> {
+    /// A vCPU after reset, to be run on a thread of its own.
+    pub fn new(
+        backend: B,
+        local: Local,
+        interrupts: Arc<Interrupts>,
+        bus: Arc<Bus>,
+        control: Arc<Control>,
+    ) -> Self {
+        VcpuThread { backend, local, interrupts, bus, control }
+    }
+
+    /// Runs until the machine stops; reports what stopped it, if it was this vCPU.
+    pub fn run(mut self) -> VcpuStats {
+        let cpu = self.local.cpu();
+        if let Err(error) = self.run_until_stopped() {
+            let registers = self.backend.describe();
+            self.control.end(Ending::VcpuFailed { cpu, error: error.to_string(), registers });
+        }
+        self.local.into_stats()
+    }
+
+    fn run_until_stopped(&mut self) -> io::Result<()> {
+        // SAFETY: `binding` is dropped at the end of this function, the backend outlives it.
+        let binding = unsafe { kick::Binding::new(self.backend.kick_flag()) };
+        let mut timer = KickTimer::new()?;
+        let interrupts = self.interrupts.clone();
+        let Some(port) = interrupts.vcpus().port(self.local.cpu()) else { return Ok(()) };
+        port.attach();
+        // The first anchor of the computed TSC, and the backend's first IA32_APIC_BASE.
+        self.local.now(&self.backend);
+        self.tell_base()?;
+        while let Step::Continue = self.step(port, &mut timer)? {}
+        drop(binding);
+        Ok(())
+    }
+
+    /// Once around: requests, interrupts, then the guest or sleep.
+    fn step(&mut self, port: &VcpuPort, timer: &mut KickTimer) -> io::Result<Step> {
+        if port.mailbox.take().contains(Request::VmDead) {
+            return Ok(Step::Stop);
+        }
+        self.local.collect(&mut self.backend, &self.interrupts, port)?;
+        self.local.publish(port);
+        let window = self.inject()?;
+        self.local.resume_for(window);
+        if self.local.activity() != Activity::Active {
+            self.sleep(port);
+            return Ok(Step::Continue);
+        }
+        timer.set(self.local.next_deadline())?;
+        if port.mailbox.enter_guest().is_err() {
+            return Ok(Step::Continue);
+        }
+        let entry = Entry { interrupt_window: window.interrupt, cr8: self.local.cr8() };
+        self.enter(entry, port)
+    }
+
+    /// Hands the next event over, then commits to it: what the backend refuses stays pending.
+    fn inject(&mut self) -> io::Result<Window> {
+        let decision = self.local.decide(&self.interrupts);
+        match decision.inject {
+            Some(Injection::Interrupt(vector)) => {
+                self.local.inject_interrupt(vector, &mut self.backend)?
+            }
+            Some(Injection::ExtInt) => {
+                self.local.inject_extint(&self.interrupts, &mut self.backend)?
+            }
+            Some(injection @ Injection::Nmi) => {
+                self.backend.inject_nmi()?;
+                self.local.commit_nmi(injection);
+            }
+            // Exceptions, SMM and re-injection are KVM's own affair; INIT and SIPI are handled
+            // when they are collected.
+            Some(_) | None => {}
+        }
+        if decision.window.interrupt {
+            self.local.stats.windows += 1;
+        }
+        Ok(decision.window)
+    }
+
+    fn enter(&mut self, entry: Entry, port: &VcpuPort) -> io::Result<Step> {
+        let exit = self.backend.run(entry);
+        port.mailbox.exit_guest();
+        self.local.stats.exits += 1;
+        let served = exit::serve(exit?, &mut self.local, &self.bus, &self.interrupts);
+        let outcome = self.backend.outcome();
+        self.local.ran(&outcome);
+        match served {
+            Served::Done | Served::Halted => {}
+            Served::ReadMsr(index) => {
+                let value = self.local.read_msr(index);
+                self.backend.finish_read_msr(value);
+            }
+            Served::WriteMsr(index, value) => {
+                if index == IA32_TSC_DEADLINE {
+                    self.local.now(&self.backend);
+                }
+                let result = self.local.write_msr(index, value, &self.interrupts);
+                self.backend.finish_write_msr(result);
+            }
+            Served::TripleFault => {
+                let registers = self.backend.describe();
+                self.control.end(Ending::TripleFault { cpu: self.local.cpu(), registers });
+                return Ok(Step::Stop);
+            }
+            Served::Failed(error) => return Err(io::Error::other(error)),
+        }
+        self.tell_base()?;
+        Ok(Step::Continue)
+    }
+
+    /// CPUID.1:EDX\[9\] follows IA32_APIC_BASE.
+    fn tell_base(&mut self) -> io::Result<()> {
+        match self.local.take_changed_base() {
+            Some(base) => self.backend.set_apic_base(base),
+            None => Ok(()),
+        }
+    }
+
+    fn sleep(&mut self, port: &VcpuPort) {
+        let deadline = self.local.next_deadline();
+        if port.mailbox.block().is_ok() {
+            let now = monotonic_ns();
+            kick::sleep(deadline.map(|at| Duration::from_nanos(at.saturating_sub(now))));
+        }
+        port.mailbox.unblock();
+    }
+}
