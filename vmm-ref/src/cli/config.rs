@@ -150,9 +150,6 @@ fn memory(value: &str) -> Result<u64, OptionError> {
 }
 
 fn platform(value: &str) -> Result<(Topology, bool), OptionError> {
-    if value.is_empty() {
-        return Ok((Topology::default(), false));
-    }
     let parsed = OptionParser::parse("--platform", &["topology", "testdev"], value)?;
     let topology = parsed.get("topology")?.unwrap_or_default();
     let Toggle(testdev) = parsed.get("testdev")?.unwrap_or(Toggle(false));

@@ -226,3 +226,127 @@ impl MutDevicePio for AcpiPmDevice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::clock::{Clock, ManualClock};
+    use super::super::event::RecordedEvents;
+    use super::super::irq::RecordedLine;
+    use super::*;
+
+    const STATUS: u16 = layout::PM1A_EVENT;
+    const ENABLE: u16 = layout::PM1A_EVENT + 2;
+    const CONTROL: u16 = layout::PM1A_CONTROL;
+    const S: u64 = 1_000_000_000;
+
+    struct Rig {
+        device: AcpiPmDevice,
+        clock: Arc<ManualClock>,
+        sci: Arc<RecordedLine>,
+        events: Arc<RecordedEvents>,
+    }
+
+    fn rig() -> Rig {
+        let (clock, sci) = (ManualClock::at(1234), RecordedLine::new());
+        let events = RecordedEvents::new();
+        let device = AcpiPmDevice::new(clock.clone(), sci.clone(), events.clone());
+        Rig { device, clock, sci, events }
+    }
+
+    impl Rig {
+        fn inw(&mut self, port: u16) -> u16 {
+            let mut data = [0; 2];
+            self.device.pio_read(PioAddress(port), 0, &mut data);
+            u16::from_le_bytes(data)
+        }
+
+        fn outw(&mut self, port: u16, value: u16) {
+            // As the bus hands it down: the range's first port and an offset.
+            let base = PioAddress(layout::PM1A_EVENT);
+            self.device.pio_write(base, port - layout::PM1A_EVENT, &value.to_le_bytes());
+        }
+
+        fn timer(&mut self) -> u32 {
+            let mut data = [0; 4];
+            self.device.pio_read(PioAddress(layout::PM_TIMER), 0, &mut data);
+            u32::from_le_bytes(data)
+        }
+    }
+
+    #[test]
+    fn soft_off_needs_the_sleep_type_and_the_enable_bit() {
+        let mut rig = rig();
+        let s5 = u16::from(layout::S5_SLEEP_TYPE) << SLP_TYP_SHIFT;
+        for typ in 0..8 {
+            let value = typ << SLP_TYP_SHIFT;
+            rig.outw(CONTROL, value);
+            assert_eq!(rig.inw(CONTROL), value | SCI_EN);
+            assert_eq!(rig.events.take(), [], "without SLP_EN");
+            rig.outw(CONTROL, value | SLP_EN | SCI_EN);
+            assert_eq!(!rig.events.take().is_empty(), value == s5, "SLP_TYP {typ}");
+        }
+        rig.outw(CONTROL, s5 | SLP_EN);
+        assert_eq!(rig.events.take(), [MachineEvent::Shutdown]);
+        assert_eq!(rig.inw(CONTROL) & SLP_EN, 0, "SLP_EN reads 0");
+    }
+
+    #[test]
+    fn the_machine_is_in_acpi_mode_always() {
+        let mut rig = rig();
+        rig.outw(CONTROL, 0);
+        assert_eq!(rig.inw(CONTROL), SCI_EN);
+    }
+
+    #[test]
+    fn the_timer_counts_at_its_frequency_without_drift() {
+        let mut rig = rig();
+        assert_eq!(rig.timer(), 0);
+        rig.clock.advance(S);
+        assert_eq!(rig.timer(), 3_579_545);
+        rig.clock.advance(999 * S);
+        assert_eq!(rig.timer(), 3_579_545_000);
+    }
+
+    #[test]
+    fn the_timer_wraps_at_32_bits_and_is_read_as_one_snapshot_or_by_bytes() {
+        let mut rig = rig();
+        rig.clock.advance(1200 * S);
+        let expected = (1200 * PM_TIMER_HZ) as u32;
+        assert_eq!(rig.timer(), expected);
+        let mut byte = [0];
+        rig.device.pio_read(PioAddress(layout::PM_TIMER), 2, &mut byte);
+        assert_eq!(byte[0], expected.to_le_bytes()[2]);
+    }
+
+    #[test]
+    fn the_timers_carry_raises_the_sci_at_its_deadline_until_it_is_acknowledged() {
+        let mut rig = rig();
+        assert_eq!(rig.device.next_deadline(), None);
+        rig.outw(ENABLE, TIMER);
+        let deadline = rig.device.next_deadline().unwrap();
+        rig.device.advance(deadline - 1);
+        assert!(!rig.sci.level());
+        rig.device.advance(deadline);
+        assert!(rig.sci.level());
+        rig.clock.advance(deadline - rig.clock.now());
+        assert_eq!((rig.timer(), rig.inw(STATUS)), (1 << 31, TIMER));
+        rig.outw(STATUS, TIMER);
+        assert_eq!((rig.sci.levels(), rig.inw(STATUS)), (vec![true, false], 0));
+        assert!(rig.device.next_deadline().unwrap() > deadline);
+    }
+
+    #[test]
+    fn the_power_button_raises_the_sci_if_enabled_and_a_status_bit_is_cleared_by_writing_1() {
+        let mut rig = rig();
+        rig.device.press_power_button();
+        assert_eq!((rig.inw(STATUS), rig.sci.level()), (POWER_BUTTON, false));
+        rig.outw(ENABLE, 0xffff);
+        assert_eq!((rig.inw(ENABLE), rig.sci.level()), (ENABLE_WRITABLE, true));
+        rig.outw(STATUS, !POWER_BUTTON);
+        assert!(rig.sci.level());
+        rig.outw(STATUS, POWER_BUTTON);
+        assert_eq!((rig.inw(STATUS), rig.sci.level()), (0, false));
+    }
+}

@@ -48,7 +48,7 @@ impl RecordedLine {
 
     /// The level now.
     pub fn level(&self) -> bool {
-        self.levels().last().copied().unwrap_or(false)
+        self.0.lock().is_ok_and(|levels| levels.last() == Some(&true))
     }
 
     /// How often the line went from not asserted to asserted: what an edge-triggered input sees.

@@ -24,6 +24,8 @@ pub mod irq;
 pub mod reset;
 pub mod serial;
 pub mod testdev;
+#[cfg(test)]
+mod tests;
 
 pub use acpi_pm::{AcpiPm, AcpiPmDevice};
 pub use clock::{Clock, HostClock, SharedClock};

@@ -36,7 +36,7 @@ impl Format {
         if self.binary {
             value
         } else {
-            value / 10 << 4 | value % 10
+            ((value / 10) << 4) | (value % 10)
         }
     }
 
@@ -270,6 +270,9 @@ mod tests {
     }
 
     proptest! {
+        // The slow search looks at a whole day.
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
         #[test]
         fn registers_and_back_is_the_same_time(
             time in days_from_civil(0, 1, 1) * DAY..days_from_civil(9999, 12, 31) * DAY,
