@@ -29,6 +29,8 @@ fn ioa_6_only_matching_pins_react_to_a_broadcast() {
     assert_eq!(pins(ended), [4, 5], "6 has another vector, 7 is not in service");
     assert!(bench.entry(6).remote_irr());
     assert_eq!(bench.vectors(), [0x31, 0x31, 0x32]);
+    let eois = [4, 5, 6, 7].map(|pin| bench.ioapic.counters(pin).unwrap().eois);
+    assert_eq!(eois, [1, 1, 0, 0]);
     let _ = bench.service(ended);
     assert_eq!(bench.vectors(), [0x31, 0x31], "both again");
 }
@@ -59,7 +61,7 @@ fn ioa_6_version_11_has_no_eoi_register() {
     let mut bench = Bench::new(Config { version: Version::V11, ..Config::default() });
     bench.program(4, level(0x31));
     let _ = bench.set(4, A, true);
-    bench.write(EOI, 0x31);
+    assert!(bench.ioapic.write(EOI, &[0x31, 0, 0, 0], &mut bench.log).is_empty());
     assert!(bench.entry(4).remote_irr());
     assert_eq!(pins(bench.begin_eoi(0x31)), [4], "broadcasts still count");
 }
@@ -160,6 +162,8 @@ fn ioa_11_a_change_of_the_set_is_told() {
     assert!(!changed(&bench), "an edge vector");
     let _ = bench.set(4, A, true);
     assert!(!changed(&bench), "now in service");
+    let _ = bench.eoi(0x31);
+    assert!(!changed(&bench), "its vector still is a level vector");
     bench.program(4, level(0x33));
     assert!(changed(&bench), "one more, the old one being stale");
     let _ = bench.set(4, A, false);

@@ -70,6 +70,17 @@ fn ioa_12_every_field_comes_back_from_kvm() {
 }
 
 #[test]
+fn ioa_12_bits_that_mean_nothing_are_dropped() {
+    let mut kvm = reset();
+    // Reserved bits, delivery status, and remote IRR of an edge entry.
+    let bits = 0x0055_5555_5554_5031;
+    kvm.redirtbl[3] = kvm_ioapic_state__bindgen_ty_1 { bits };
+    let bench = imported(&kvm);
+    assert_eq!(bench.ioapic.state().pins[3].entry, 0x31);
+    assert_eq!(bench.ioapic.state().pins[3].in_service, None);
+}
+
+#[test]
 fn ioa_12_imported_levels_go_away_with_the_importer() {
     let mut kvm = reset();
     kvm.irr = 1 << 3;

@@ -45,6 +45,11 @@ fn ioa_1_ioregsel_reads_back_eight_bits() {
     let mut bench = Bench::new(Config::default());
     bench.write(IOREGSEL, 0xffff_ff12);
     assert_eq!(bench.read(IOREGSEL), 0x12);
+    for (pins, mask) in [(1, 0xff), (120, 0xff), (121, 0x1ff), (240, 0x1ff)] {
+        let mut bench = Bench::new(with_pins(pins));
+        bench.write(IOREGSEL, 0xffff_ffff);
+        assert_eq!(bench.read(IOREGSEL), mask, "{pins} pins");
+    }
 }
 
 #[test]
@@ -156,6 +161,7 @@ fn ioa_2_reset_masks_and_keeps_the_wires() {
     let mut bench = Bench::programmed(4, level(0x31));
     bench.write_register(0, 0x0700_0000);
     let _ = bench.set(4, A, true);
+    bench.write(IOREGSEL, 0x18);
     bench.ioapic.reset(&mut bench.log);
     assert_eq!(bench.read(IOREGSEL), 0);
     assert_eq!(bench.read(IOWIN), 0, "the configured id");

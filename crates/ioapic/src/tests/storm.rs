@@ -3,7 +3,7 @@
 
 use irq_routing::Delivery;
 
-use super::{level, Bench, A, B, NONE};
+use super::{edge, level, Bench, A, B, NONE};
 use crate::{Config, PinSet, StormGuard};
 
 const PIN: u8 = 11;
@@ -111,6 +111,27 @@ fn ioa_10_masking_the_pin_ends_the_pause() {
     assert_eq!(bench.ioapic.next_deadline(), None);
     bench.program(PIN, level(0x31));
     assert_eq!(bench.vectors(), [0x31]);
+}
+
+#[test]
+fn ioa_10_writing_edge_ends_the_pause() {
+    let mut bench = storm(1);
+    let _ = bench.eoi(0x31);
+    bench.program(PIN, edge(0x31));
+    assert_eq!(bench.ioapic.next_deadline(), None);
+}
+
+#[test]
+fn ioa_10_an_eoi_while_masked_is_no_part_of_a_storm() {
+    // The way of a handler that runs masked: the line is served between EOI and unmask.
+    let mut bench = storm(2);
+    for _ in 0..5 {
+        bench.program(PIN, level(0x31).with_masked(true));
+        let _ = bench.eoi(0x31);
+        bench.program(PIN, level(0x31));
+    }
+    assert_eq!(bench.sent().len(), 6);
+    assert_eq!(pauses(&bench), 0);
 }
 
 #[test]
