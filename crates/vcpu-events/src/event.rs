@@ -27,7 +27,7 @@ pub struct SoftwareInterrupt {
 /// The length of an x86 instruction is at most 15 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no instruction is {0} bytes long")]
-pub struct InvalidLength(pub u8);
+pub struct InvalidLength(pub u32);
 
 impl SoftwareInterrupt {
     /// INT `vector`, `length` bytes long (0 where it is not known).
@@ -37,7 +37,7 @@ impl SoftwareInterrupt {
     pub const fn new(vector: u8, length: u8) -> Result<Self, InvalidLength> {
         match length <= MAX_INSTRUCTION_LENGTH {
             true => Ok(SoftwareInterrupt { vector, length }),
-            false => Err(InvalidLength(length)),
+            false => Err(InvalidLength(length as u32)),
         }
     }
 
@@ -53,6 +53,14 @@ impl SoftwareInterrupt {
 }
 
 impl Event {
+    /// The event in real-address mode: an exception loses its error code.
+    pub const fn in_real_mode(self) -> Self {
+        match self {
+            Event::Exception(exception) => Event::Exception(exception.in_real_mode()),
+            other => other,
+        }
+    }
+
     /// The IDT entry that it goes through.
     pub const fn vector(&self) -> u8 {
         match self {

@@ -231,9 +231,8 @@ impl Exception {
 const fn merge(first: u8, second: u8) -> Merged {
     let second = spec::class(second);
     match spec::class(first) {
-        Class::DoubleFault if matches!(second, Class::Contributory | Class::PageFault) => {
-            Merged::TripleFault
-        }
+        // The table has no second #DF; one on top of another ends the same way.
+        Class::DoubleFault if !matches!(second, Class::Benign) => Merged::TripleFault,
         Class::Contributory if matches!(second, Class::Contributory) => Merged::DoubleFault,
         Class::PageFault if matches!(second, Class::Contributory | Class::PageFault) => {
             Merged::DoubleFault

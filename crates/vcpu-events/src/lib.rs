@@ -3,16 +3,27 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod decide;
 pub mod event;
 pub mod events;
 pub mod exception;
 pub mod interruptibility;
+#[cfg(feature = "kvm")]
+pub mod kvm;
 pub mod mailbox;
 pub mod protocol;
 pub mod reinject;
 pub mod request;
 pub mod spec;
+pub mod state;
+pub mod svm;
+pub mod vmx;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use decide::{Decision, Injection, Window};
 pub use event::{Event, InvalidLength, SoftwareInterrupt};
@@ -22,3 +33,4 @@ pub use interruptibility::{Activity, Interruptibility, Shadow};
 pub use mailbox::{Mailbox, Mode, Notify};
 pub use protocol::{InterruptSlot, QueueError, RunIn, RunOut};
 pub use request::{Request, Requests};
+pub use state::{EventsState, ExceptionState, InterruptState, InvalidState};
