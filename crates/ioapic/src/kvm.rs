@@ -57,7 +57,8 @@ impl IoApic {
         for (pin, (wired, entry)) in (0u8..).zip(self.pins.iter().zip(kvm.redirtbl.iter_mut())) {
             let remote_irr = self.remote_irr.contains(pin);
             entry.bits = wired.rte.with_remote_irr(remote_irr).into_bits();
-            // KVM leaves out the edges that it has delivered, lest they are delivered again.
+            // KVM leaves out the edges that it has delivered, lest they are delivered again (until
+            // a line that is up is asserted once more: then it lists, and repeats, that edge).
             let pending = wired.rte.trigger_mode().is_level() || wired.rte.masked();
             let active = wired.is_active(self.config.polarity);
             kvm.irr |= u32::from(active && pending) << pin;
