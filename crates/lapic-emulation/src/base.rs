@@ -42,6 +42,11 @@ impl Lapic {
         ApicBase::from_bits(self.base).enable()
     }
 
+    /// CPUID.1:EBX\[31:24\]: the low 8 bits of the id.
+    pub fn initial_apic_id(&self) -> u8 {
+        self.config.id as u8
+    }
+
     /// IA32_APIC_BASE.
     pub fn apic_base(&self) -> u64 {
         self.base
@@ -92,10 +97,10 @@ impl Lapic {
             // "Prior initialization to the APIC may be lost": it is.
             ApicMode::Disabled => self.reset_registers(),
             ApicMode::Xapic => {}
-            // DFR does not exist there, and a later xAPIC mode starts from reset.
+            // DFR does not exist there and LDR is derived; the way back leads through a reset.
             ApicMode::X2apic => {
+                self.regs.ldr = 0;
                 self.regs.dfr = dfr::RESET;
-                self.regs.icr &= 0xffff_ffff;
             }
         }
     }

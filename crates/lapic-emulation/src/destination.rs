@@ -344,3 +344,15 @@ impl IdTable {
         None
     }
 }
+
+#[cfg(all(test, not(loom)))]
+impl DestinationMap {
+    /// The most slots that the lookup of a present id looks at.
+    pub(crate) fn longest_probe(&self) -> usize {
+        let table = &self.ids;
+        let distance = |(at, slot): (usize, &Option<(u32, u32)>)| {
+            slot.map(|(id, _)| (at.wrapping_sub(table.home(id)) & (table.slots.len() - 1)) + 1)
+        };
+        table.slots.iter().enumerate().filter_map(distance).max().unwrap_or(0)
+    }
+}

@@ -31,14 +31,16 @@ mod vectors;
 mod virtual_delivery;
 mod x2apic;
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use base::ApicMode;
 pub use config::{Config, ConfigError};
 pub use deliver::{deliver, deliver_ipi, deliver_msi, set_local_intr, InvalidLocalIntr};
 pub use destination::{DestinationEntry, DestinationMap, Targets};
-pub use icr::{HostIcrError, Ipi, Shorthand};
+pub use icr::{decode_host_icr, HostIcrError, Ipi, Shorthand};
 pub use init::StartState;
 pub use lapic::{GeneralProtection, Lapic, LapicEvents, Synced};
 pub use lvt::Lint;

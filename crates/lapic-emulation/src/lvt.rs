@@ -152,7 +152,7 @@ impl Lapic {
         self.regs.lvt[index as usize] = entry.into_bits();
         match index {
             LvtIndex::Timer => self.timer.set_mode(entry.timer_mode()),
-            LvtIndex::Lint0 => self.lint0_changed(entry),
+            LvtIndex::Lint0 => self.lint0_changed(Lvt::from_bits(old), entry),
             _ => {}
         }
     }
@@ -165,13 +165,15 @@ impl Lapic {
         self.regs.lvt.iter_mut().for_each(|entry| *entry |= mask);
     }
 
-    /// Remote IRR belongs to level-triggered fixed delivery; an asserted level that just got
-    /// unmasked interrupts.
-    fn lint0_changed(&mut self, entry: Lvt) {
-        if entry.level() && entry.delivery_mode() == DeliveryMode::Fixed.bits() {
-            self.refire_lint0();
-        } else {
+    /// Remote IRR belongs to level-triggered fixed delivery of one vector, whose EOI clears it; an
+    /// asserted level that just got unmasked interrupts.
+    fn lint0_changed(&mut self, old: Lvt, entry: Lvt) {
+        let level = entry.level() && entry.delivery_mode() == DeliveryMode::Fixed.bits();
+        if !level || old.vector() != entry.vector() {
             self.regs.lvt[LvtIndex::Lint0 as usize] = entry.with_remote_irr(false).into_bits();
+        }
+        if level {
+            self.refire_lint0();
         }
     }
 

@@ -124,7 +124,8 @@ impl Lapic {
     fn self_ipi(&mut self, vector: u8) {
         match vector < FIRST_LEGAL_VECTOR {
             true => self.log_error(esr::SEND_ILLEGAL_VECTOR),
-            false => self.accept_vector(vector, TriggerMode::Edge),
+            false if self.software_enabled() => self.accept_vector(vector, TriggerMode::Edge),
+            false => {}
         }
     }
 }
