@@ -111,6 +111,13 @@ impl AcpiPm {
         false
     }
 
+    /// The machine is reset: nothing is enabled or flagged; the timer runs on.
+    pub fn reset(&mut self) {
+        self.status = 0;
+        self.enable = 0;
+        self.control = 0;
+    }
+
     /// Presses and releases the power button. An operating system that handles it shuts down.
     pub fn press_power_button(&mut self) {
         self.status |= POWER_BUTTON;
@@ -170,6 +177,12 @@ impl AcpiPmDevice {
     pub fn new(clock: SharedClock, line: SharedIrqLine, events: SharedEventSink) -> Self {
         let model = AcpiPm::new(clock.now());
         Self { model, clock, line, asserted: false, deadline: DeadlineWatch::default(), events }
+    }
+
+    /// The machine is reset: see [`AcpiPm::reset`].
+    pub fn reset(&mut self) {
+        self.model.reset();
+        self.update();
     }
 
     /// Presses and releases the power button.
@@ -348,5 +361,14 @@ mod tests {
         assert!(rig.sci.level());
         rig.outw(STATUS, POWER_BUTTON);
         assert_eq!((rig.inw(STATUS), rig.sci.level()), (0, false));
+    }
+
+    #[test]
+    fn a_machine_reset_lowers_the_sci_and_forgets_the_enables() {
+        let mut rig = rig();
+        rig.outw(ENABLE, POWER_BUTTON);
+        rig.device.press_power_button();
+        rig.device.reset();
+        assert_eq!((rig.inw(STATUS), rig.inw(ENABLE), rig.sci.levels()), (0, 0, vec![true, false]));
     }
 }

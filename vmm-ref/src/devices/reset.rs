@@ -43,10 +43,16 @@ impl ResetControl {
         Self { control: 0, port_a: ALT_A20, events }
     }
 
+    /// The machine is reset: both registers are as after power-on.
+    pub fn reset(&mut self) {
+        self.control = 0;
+        self.port_a = ALT_A20;
+    }
+
     fn read(&self, port: u16) -> u8 {
         match port {
             layout::RESET_PORT => self.control,
-            SYSTEM_CONTROL_PORT_A => self.port_a | ALT_A20,
+            SYSTEM_CONTROL_PORT_A => self.port_a,
             _ => 0xff,
         }
     }
@@ -54,22 +60,22 @@ impl ResetControl {
     fn write(&mut self, port: u16, value: u8) {
         match port {
             layout::RESET_PORT => {
-                let rising = value & !self.control & RST_CPU != 0;
-                // After the reset the register is as at power-on, so the next request rises again.
-                self.control = if rising { 0 } else { value & (SYS_RST | FULL_RST) };
-                self.request(rising, ResetCause::ResetRegister);
+                self.control = value & (SYS_RST | FULL_RST);
+                self.request(value & RST_CPU != 0, ResetCause::ResetRegister);
             }
             SYSTEM_CONTROL_PORT_A => {
-                let rising = value & !self.port_a & INIT_NOW != 0;
-                self.port_a = if rising { ALT_A20 } else { value & ALT_A20 };
-                self.request(rising, ResetCause::SystemControlPortA);
+                // A20 stays open whatever is written.
+                self.port_a = ALT_A20;
+                self.request(value & INIT_NOW != 0, ResetCause::SystemControlPortA);
             }
             _ => {}
         }
     }
 
-    fn request(&self, reset: bool, cause: ResetCause) {
+    fn request(&mut self, reset: bool, cause: ResetCause) {
         if reset {
+            // The request bits never read 1, so that the next request is a change again.
+            self.reset();
             self.events.event(MachineEvent::Reset(cause));
         }
     }
@@ -126,6 +132,9 @@ mod tests {
         let (mut reset, events) = device();
         for value in (0..=0xff_u8).filter(|value| value & RST_CPU == 0) {
             reset.pio_write(RC, 0, &[value]);
+            let mut kind = [0];
+            reset.pio_read(RC, 0, &mut kind);
+            assert_eq!(kind, [value & (SYS_RST | FULL_RST)]);
         }
         assert_eq!(events.take(), []);
     }

@@ -53,6 +53,14 @@ impl TestDevice {
         Self { lines, storage: [0; 4], events }
     }
 
+    /// The machine is reset: every line is low, the storage is empty.
+    pub fn reset(&mut self) {
+        self.storage = [0; 4];
+        for line in &self.lines {
+            line.set(false);
+        }
+    }
+
     fn set_line(&self, number: u16, level: bool) {
         if let Some(line) = self.lines.get(usize::from(number)) {
             line.set(level);
@@ -146,8 +154,10 @@ mod tests {
         rig.out(0xf4, &[0]);
         rig.out(0xf4, &[0x10, 0]);
         rig.out(0xf4, &[0x34, 0x12, 0, 0x80]);
+        rig.out(0xf4, &[0, 0, 0, 0, 1, 0, 0, 0]);
         rig.out(0xf7, &[3]);
-        let statuses: Vec<_> = [1, 0x21, 0x1_0000_2469, 7].map(MachineEvent::DebugExit).into();
+        let statuses: Vec<_> =
+            [1, 0x21, 0x1_0000_2469, 0x2_0000_0001, 7].map(MachineEvent::DebugExit).into();
         assert_eq!(rig.events.take(), statuses);
     }
 
@@ -179,6 +189,16 @@ mod tests {
         rig.out(0xe9, &[0x22]);
         assert_eq!(rig.inp::<4>(0xe0), [1, 0x22, 3, 4]);
         assert_eq!(rig.inp::<2>(0xea), [3, 4]);
+    }
+
+    #[test]
+    fn a_machine_reset_lowers_the_lines() {
+        let mut rig = rig();
+        rig.out(0x2005, &[1]);
+        rig.out(0xe0, &[1]);
+        rig.device.reset();
+        assert!(rig.lines.iter().all(|line| !line.level()));
+        assert_eq!(rig.inp::<1>(0xe0), [0]);
     }
 
     #[test]

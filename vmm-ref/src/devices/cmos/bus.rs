@@ -45,6 +45,12 @@ impl CmosDevice {
         self.update();
     }
 
+    /// The machine is reset: see [`Cmos::reset`].
+    pub fn reset(&mut self) {
+        self.model.reset();
+        self.update();
+    }
+
     /// Whether the guest has masked NMI with the index port's bit 7.
     pub fn nmi_masked(&self) -> bool {
         self.model.nmi_masked()

@@ -82,6 +82,14 @@ impl Cmos {
         }
     }
 
+    /// The machine is reset: no interrupt is enabled or flagged. The battery keeps time, formats and
+    /// RAM (data sheet, "RESET").
+    pub fn reset(&mut self) {
+        self.index = 0;
+        self.flags = 0;
+        self.b &= !(spec::B_ENABLES | spec::B_SQUARE_WAVE);
+    }
+
     /// Writes the index port (0x70).
     pub fn select(&mut self, index: u8) {
         self.index = index;

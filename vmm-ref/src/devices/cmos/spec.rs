@@ -43,6 +43,8 @@ pub(super) const B_SET: u8 = 1 << 7;
 pub(super) const B_ENABLES: u8 = 0b0111_0000;
 /// Bit 4: update-ended interrupt enable.
 pub(super) const B_UIE: u8 = 1 << 4;
+/// Bit 3: square wave enable. Stored, nothing more.
+pub(super) const B_SQUARE_WAVE: u8 = 1 << 3;
 /// Bit 2: binary, otherwise BCD.
 pub(super) const B_BINARY: u8 = 1 << 2;
 /// Bit 1: 24 hours, otherwise 12.

@@ -322,6 +322,26 @@ fn halting_updates_clears_the_update_interrupt_enable_and_the_period_goes_on() {
     assert_eq!(rig.get(REGISTER_C) & C_UPDATE, 0);
 }
 
+#[test]
+fn a_divider_in_reset_has_no_deadline() {
+    let mut rig = rig();
+    rig.set(REGISTER_B, C_PERIODIC | C_UPDATE);
+    rig.set(REGISTER_A, 0x66);
+    assert_eq!(rig.chip.next_deadline(), None);
+    rig.wait(10 * S);
+    assert!(!rig.chip.irq());
+}
+
+#[test]
+fn a_machine_reset_disables_interrupts_and_keeps_the_time() {
+    let mut rig = rig();
+    rig.set(REGISTER_B, C_UPDATE | C_ALARM | C_PERIODIC | B_BINARY | B_HOURS_24);
+    rig.wait(S);
+    rig.chip.reset();
+    assert!(!rig.chip.irq());
+    assert_eq!(rig.get_all([REGISTER_B, REGISTER_C, SECONDS]), [B_BINARY | B_HOURS_24, 0, 46]);
+}
+
 // --- RAM ---
 
 #[test]

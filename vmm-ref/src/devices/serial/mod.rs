@@ -60,8 +60,9 @@ const MCR_WRITABLE: u8 = 0b0001_1111;
 /// IER bits of a 16550A; the others read 0.
 const IER_WRITABLE: u8 = 0b0000_1111;
 
-/// Called on the vCPU's thread when the backlog has room again after it was full. It must not
-/// block and must not call the port: an event descriptor's write is what it is for.
+/// Called on the vCPU's thread, under the port's lock, when the backlog has room again after it was
+/// full. It must not call the port, nor take a lock under which anybody calls the port: an event
+/// descriptor's write is what it is for.
 pub type RoomNotifier = Box<dyn Fn() + Send>;
 
 /// The serial port.
@@ -95,7 +96,7 @@ pub struct SerialCounters {
 impl Serial {
     /// A port as after reset, with an empty backlog.
     pub fn new(line: SharedIrqLine, output: impl Write + Send + 'static) -> Self {
-        let output = CountedOutput { to: Box::new(output), written: 0, lost: 0 };
+        let output = CountedOutput::new(output);
         Self {
             uart: vm_superio::Serial::new(NoTrigger, output),
             interrupts: Interrupts::default(),
@@ -112,6 +113,19 @@ impl Serial {
     /// not take all.
     pub fn notify_room(&mut self, notifier: RoomNotifier) {
         self.room = Some(notifier);
+    }
+
+    /// The machine is reset: the registers are as after power-on, the receiver is empty. The host
+    /// side (output, backlog, counters) stays.
+    pub fn reset(&mut self) {
+        self.counters.cleared += self.received() as u64;
+        let fresh = vm_superio::Serial::new(NoTrigger, CountedOutput::new(io::sink()));
+        let output = std::mem::replace(&mut self.uart, fresh).into_writer();
+        *self.uart.writer_mut() = output;
+        self.interrupts = Interrupts::default();
+        self.feed();
+        self.update_line();
+        self.tell_room();
     }
 
     /// Gives input to the guest. Returns how many bytes were taken, from the front; the caller
@@ -301,6 +315,12 @@ impl Trigger for NoTrigger {
 
     fn trigger(&self) -> Result<(), Infallible> {
         Ok(())
+    }
+}
+
+impl CountedOutput {
+    fn new(to: impl Write + Send + 'static) -> Self {
+        Self { to: Box::new(to), written: 0, lost: 0 }
     }
 }
 
