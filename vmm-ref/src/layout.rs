@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 0 | 0x500 | interrupt vectors and BIOS data area: left zero |
 //! | [`GDT`] | [`BOOT_DATA_END`] | boot structures, free for the guest once it has read them |
-//! | [`LEGACY_HOLE`] | [`HIGH_MEMORY`] | reserved: no adapter ROMs, ACPI tables from [`BIOS_AREA`] |
+//! | [`LEGACY_HOLE`] | [`HIGH_MEMORY`] | reserved: no adapter ROMs, ACPI tables from [`BIOS_AREA`] to [`ACPI_END`] |
 //! | [`HIGH_MEMORY`] | at most [`MMIO_HOLE`] | RAM |
 //! | [`MMIO_HOLE`] | [`MMIO_HOLE_END`] | devices: [`IOAPIC`], [`LAPIC`] |
 //! | [`MMIO_HOLE_END`] | | the rest of RAM |
@@ -39,8 +39,9 @@ pub const LEGACY_HOLE: u64 = 0xa_0000;
 /// Where the ACPI tables start, the RSDP first. The RSDP search covers this area up to 1 MiB on
 /// 16-byte boundaries (ACPI specification 6.5, 5.2.5.1 "Finding the RSDP on IA-PC Systems").
 pub const BIOS_AREA: u64 = 0xe_0000;
-/// End of the BIOS area.
-pub const BIOS_AREA_END: u64 = 0x10_0000;
+/// End of the ACPI tables at the most. The 64 KiB from here to [`HIGH_MEMORY`] are reserved too, but
+/// left to kernels: a linker puts the ELF headers of a kernel at 1 MiB into a segment just below.
+pub const ACPI_END: u64 = 0xf_0000;
 /// Start of RAM above the adapter hole (1 MiB).
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 /// End of low RAM at the most (3 GiB) and start of the hole for memory-mapped devices.
@@ -125,7 +126,9 @@ mod tests {
             (BOOT_STACK_TOP - 0x1000, BOOT_STACK_TOP),
             (PAGE_TABLES, PAGE_TABLES_END),
             (CMDLINE, BOOT_DATA_END),
-            (LEGACY_HOLE, HIGH_MEMORY),
+            (LEGACY_HOLE, BIOS_AREA),
+            (BIOS_AREA, ACPI_END),
+            (ACPI_END, HIGH_MEMORY),
         ];
         assert!(starts.windows(2).all(|pair| pair[0].1 <= pair[1].0));
     }

@@ -76,12 +76,12 @@ pub enum AcpiError {
     /// The processors do not suit the interrupt controllers.
     #[error("{0} CPUs cannot be described: this topology takes 1 to {1}")]
     Cpus(u32, u32),
-    /// The tables are larger than the BIOS area.
+    /// The tables are larger than their part of the BIOS area.
     #[error("the ACPI tables take {size} bytes, there is room for {room}")]
     TooLarge {
         /// What the tables take, in bytes.
         size: u64,
-        /// The size of the BIOS area in bytes.
+        /// The size of that part in bytes.
         room: u64,
     },
     /// The BIOS area is not in guest memory.
@@ -165,7 +165,7 @@ impl Area {
     }
 
     fn finish(mut self, first: &[u8]) -> Result<Tables, AcpiError> {
-        let (size, room) = (self.bytes.len() as u64, layout::BIOS_AREA_END - self.base);
+        let (size, room) = (self.bytes.len() as u64, layout::ACPI_END - self.base);
         if size > room {
             return Err(AcpiError::TooLarge { size, room });
         }

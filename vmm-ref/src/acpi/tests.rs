@@ -268,7 +268,7 @@ fn memory_without_a_bios_area_is_an_error() {
 
 fn lies_in_the_bios_area(tables: &Tables) -> bool {
     let end = tables.base() + tables.bytes().len() as u64;
-    tables.rsdp() % 16 == 0 && tables.rsdp() >= layout::BIOS_AREA && end <= layout::BIOS_AREA_END
+    tables.rsdp() % 16 == 0 && tables.rsdp() >= layout::BIOS_AREA && end <= layout::ACPI_END
 }
 
 proptest! {

@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::elf::Segment;
 use super::memory_map::{memory_map, MapEntry, MapKind};
 use super::ImageError;
-use crate::layout::MMIO_HOLE;
+use crate::layout::{ACPI_END, LEGACY_HOLE, MMIO_HOLE};
 
 const PAGE: u64 = 0x1000;
 
@@ -44,6 +44,11 @@ impl<'m> Placer<'m> {
         if !self.is_ram(start, end) {
             return Err(ImageError::OutsideRam { what, start, end });
         }
+        self.take(start..end, what)
+    }
+
+    fn take(&mut self, range: Range<u64>, what: &'static str) -> Result<Range<u64>, ImageError> {
+        let Range { start, end } = range;
         if let Some((_, other)) = self.taken.iter().find(|(t, _)| t.start < end && start < t.end) {
             return Err(ImageError::Overlap { what, start, end, other });
         }
@@ -54,6 +59,18 @@ impl<'m> Placer<'m> {
     fn is_ram(&self, start: u64, end: u64) -> bool {
         let holds = |e: &MapEntry| e.start <= start && end <= e.start + e.size;
         self.map.iter().any(|entry| entry.kind == MapKind::Ram && holds(entry))
+    }
+
+    /// Claims a kernel segment's range. It may reach below 1 MiB into reserved memory, down to the
+    /// firmware's: what the kernel was linked for, it knows of.
+    fn reserve_segment(&mut self, start: u64, size: u64) -> Result<Range<u64>, ImageError> {
+        let (end, what) = (start.saturating_add(size), "a kernel segment");
+        let backed =
+            usize::try_from(size).is_ok_and(|size| self.mem.check_range(GuestAddress(start), size));
+        if !backed || (start < ACPI_END && end > LEGACY_HOLE) {
+            return Err(ImageError::OutsideRam { what, start, end });
+        }
+        self.take(start..end, what)
     }
 
     /// Writes into a range that was reserved before.
@@ -75,7 +92,7 @@ impl<'m> Placer<'m> {
     pub(super) fn segments(&mut self, segments: &[Segment<'_>]) -> Result<Range<u64>, ImageError> {
         let (mut start, mut end) = (u64::MAX, 0);
         for segment in segments {
-            let range = self.reserve(segment.address, segment.size, "a kernel segment")?;
+            let range = self.reserve_segment(segment.address, segment.size)?;
             self.write(range.start, segment.bytes)?;
             self.zero(range.start + segment.bytes.len() as u64..range.end)?;
             (start, end) = (start.min(range.start), end.max(range.end));

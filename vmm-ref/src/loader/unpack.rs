@@ -24,7 +24,7 @@ pub enum PayloadFormat {
     /// xz with the x86 branch filter.
     Xz,
     /// Not compressed: an ELF file.
-    None,
+    Uncompressed,
     /// Something else (bzip2, LZMA, LZO): the kernel unpacks itself.
     Other,
 }
@@ -36,7 +36,7 @@ impl fmt::Display for PayloadFormat {
             PayloadFormat::Lz4 => "LZ4",
             PayloadFormat::Zstd => "zstd",
             PayloadFormat::Xz => "xz",
-            PayloadFormat::None => "uncompressed",
+            PayloadFormat::Uncompressed => "uncompressed",
             PayloadFormat::Other => "unknown",
         })
     }
@@ -59,7 +59,7 @@ impl PayloadFormat {
             [0x02, 0x21, 0x4c, 0x18, ..] => PayloadFormat::Lz4,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => PayloadFormat::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => PayloadFormat::Xz,
-            [0x7f, b'E', b'L', b'F', ..] => PayloadFormat::None,
+            [0x7f, b'E', b'L', b'F', ..] => PayloadFormat::Uncompressed,
             _ => PayloadFormat::Other,
         }
     }
@@ -73,14 +73,14 @@ pub fn unpack(payload: &[u8], limit: u64) -> Result<Option<Vec<u8>>, ImageError>
         return Ok(None);
     }
     let failed = |reason: String| ImageError::Payload { format, reason };
-    let declared = declared_size(payload).filter(|_| format != PayloadFormat::None);
+    let declared = declared_size(payload).filter(|_| format != PayloadFormat::Uncompressed);
     if declared.is_some_and(|size| size > limit) {
         return Err(ImageError::PayloadTooLarge { format, limit });
     }
     let limit = declared.unwrap_or(limit);
     let body = &payload[..payload.len().saturating_sub(TRAILER)];
     let unpacked = match format {
-        PayloadFormat::None | PayloadFormat::Other => Ok(payload.to_vec()),
+        PayloadFormat::Uncompressed | PayloadFormat::Other => Ok(payload.to_vec()),
         PayloadFormat::Gzip => read_all(flate2::read::GzDecoder::new(payload), limit),
         PayloadFormat::Lz4 => lz4(body, limit),
         PayloadFormat::Zstd => zstd(body, limit),

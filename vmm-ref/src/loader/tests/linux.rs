@@ -14,7 +14,7 @@ fn a_bzimage_of_every_format_is_unpacked_and_entered_at_its_elf_entry() {
         (PayloadFormat::Lz4, lz4(&kernel, 8 << 20)),
         (PayloadFormat::Zstd, zstd(&kernel)),
         (PayloadFormat::Xz, xz(&kernel)),
-        (PayloadFormat::None, kernel.clone()),
+        (PayloadFormat::Uncompressed, kernel.clone()),
     ];
     for (format, payload) in payloads {
         let mem = memory(64 * MIB);
@@ -182,6 +182,20 @@ fn kernels_that_do_not_fit_are_refused() {
     // The decompressor's working memory ends beyond RAM.
     let image = Bz { init_size: 0x400_0000, payload: b"BZh".to_vec(), ..Bz::default() }.image();
     assert!(matches!(load_into(64 * MIB, &image), ImageError::OutsideRam { .. }));
+}
+
+#[test]
+fn a_segment_may_start_just_below_1_mib_but_not_in_the_acpi_tables() {
+    let place = |start| {
+        let mem = memory(64 * MIB);
+        let kernel = elf64(MIB, &[Part::load(start, &[1; 16], MIB + 0x1000 - start)]);
+        load(&mem, &kernel, None, "").map(|boot| (boot.kernel, read(&mem, start, 1)))
+    };
+    assert_eq!(place(0xf_f000).unwrap(), (0xf_f000..0x10_1000, vec![1]));
+    assert!(place(0xf_0000).is_ok());
+    for start in [0xe_f000, 0xe_0000, 0xa_0000, 0x9_f000] {
+        assert!(matches!(place(start), Err(ImageError::OutsideRam { .. })), "{start:#x}");
+    }
 }
 
 #[test]

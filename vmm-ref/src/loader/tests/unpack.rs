@@ -15,7 +15,7 @@ fn every_format_unpacks_to_what_was_packed() {
         (PayloadFormat::Lz4, lz4(&kernel, 10_000)),
         (PayloadFormat::Zstd, zstd(&kernel)),
         (PayloadFormat::Xz, xz(&kernel)),
-        (PayloadFormat::None, kernel.clone()),
+        (PayloadFormat::Uncompressed, kernel.clone()),
     ];
     for (format, payload) in payloads {
         assert_eq!(PayloadFormat::of(&payload), format);
