@@ -9,7 +9,27 @@ pub struct Gsi(pub u32);
 /// One of the at most 64 sources of a [`Line`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "u8", into = "u8"))]
 pub struct SourceId(u8);
+
+/// A number that is no [`SourceId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("source {0} is not below 64")]
+pub struct InvalidSource(pub u8);
+
+impl TryFrom<u8> for SourceId {
+    type Error = InvalidSource;
+
+    fn try_from(index: u8) -> Result<Self, InvalidSource> {
+        Self::new(index).ok_or(InvalidSource(index))
+    }
+}
+
+impl From<SourceId> for u8 {
+    fn from(source: SourceId) -> u8 {
+        source.0
+    }
+}
 
 impl SourceId {
     /// Source 0: the only one of a line that nobody shares.

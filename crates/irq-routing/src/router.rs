@@ -149,6 +149,11 @@ impl Router {
         }
     }
 
+    /// Whether somebody has this source of `gsi`.
+    pub fn is_connected(&self, source: SourceId, gsi: Gsi) -> bool {
+        self.wires.get(gsi.0 as usize).is_some_and(|wire| wire.connected & bit(source) != 0)
+    }
+
     /// The level of the wire of `gsi`.
     pub fn level(&self, gsi: Gsi) -> bool {
         self.wires.get(gsi.0 as usize).is_some_and(|wire| wire.line.level())
