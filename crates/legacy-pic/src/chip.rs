@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! One 8259A: its registers, its priority resolver, its command words.
 
-use crate::spec::{Command, Icw1, Icw4, Ocw2, Ocw3};
+use crate::spec::{Command, Icw1, Icw4, Ocw2, Ocw3, CASCADE_PIN};
 use crate::state::Step;
 
 /// One 8259A. Which of the two it is matters only for what ICW3 means.
@@ -148,8 +148,14 @@ impl Chip {
 
     fn end(&mut self, level: u8) {
         let bit = 1 << level;
-        self.ended |= self.isr & bit;
+        self.note_end(self.isr & bit);
         self.isr &= !bit;
+    }
+
+    /// Remembers what left service; the cascade is no device's pin.
+    pub(crate) fn note_end(&mut self, levels: u8) {
+        let cascade = if self.master { 1 << CASCADE_PIN } else { 0 };
+        self.ended |= levels & !cascade;
     }
 
     /// A write with A0 = 0.
@@ -166,7 +172,7 @@ impl Chip {
     /// ICW1 (8259A, "Initialization Command Words 1 and 2", a to f). ISR and the rotation are
     /// cleared too: the chip enters the fully nested mode with nothing in service.
     fn initialize(&mut self, icw1: Icw1) {
-        self.ended |= self.isr;
+        self.note_end(self.isr);
         self.isr = 0;
         self.imr = 0;
         self.lowest = 7;

@@ -230,8 +230,7 @@ impl PicPair {
     }
 
     pub(crate) fn ended(&self) -> u16 {
-        let master = self.master.ended & !(1 << spec::CASCADE_PIN);
-        u16::from_le_bytes([master, self.slave.ended])
+        u16::from_le_bytes([self.master.ended, self.slave.ended])
     }
 
     /// Whether a request on `pin` could not reach INT whatever its priority.

@@ -132,8 +132,8 @@ impl ChipState {
 
 impl Chip {
     pub(crate) fn reset(&mut self) {
-        let ended = self.ended | self.isr;
-        *self = Chip { lines: self.lines, ended, ..Chip::new(self.master) };
+        self.note_end(self.isr);
+        *self = Chip { lines: self.lines, ended: self.ended, ..Chip::new(self.master) };
     }
 
     pub(crate) fn state(&self) -> ChipState {
