@@ -205,6 +205,7 @@ impl Counter {
     pub(crate) fn program(&mut self, control: ControlWord) {
         self.stop();
         self.control = Some(control.with_sc(0));
+        self.rest = (u32::from(self.rest) % self.modulus()) as u16;
         self.initial = None;
         self.null_count = true;
         self.load_at = None;
