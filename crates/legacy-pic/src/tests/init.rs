@@ -207,8 +207,8 @@ fn pic_10_an_uninitialized_pair_is_silent() {
 fn pic_10_a_pair_in_the_middle_of_its_icws_is_silent() {
     let mut bench = Bench::linux();
     let words = [0x11, 0x30, 0x04, 0x01];
-    for n in 0..4 {
-        bench.out(M + u16::from(n > 0), words[n]);
+    for (n, word) in words.into_iter().enumerate() {
+        bench.out(M + u16::from(n > 0), word);
         let ready = n == 3;
         assert_eq!(bench.pulse(5), if ready { Delivery::Coalesced } else { Delivery::Ignored });
         assert_eq!((bench.0.intr(), bench.0.peek().is_some()), (ready, ready));

@@ -147,7 +147,8 @@ fn pic_11_modes_that_kvm_lacks_are_refused() {
 #[test]
 fn pic_11_fields_that_kvm_never_sets_are_refused() {
     let good = Kvm::try_from(&Bench::linux().0.state()).unwrap();
-    let spoil: [(&str, fn(&mut kvm_pic_state)); 6] = [
+    type Spoil = fn(&mut kvm_pic_state);
+    let spoil: [(&str, Spoil); 6] = [
         ("elcr_mask", |chip| chip.elcr_mask = 0xff),
         ("priority_add", |chip| chip.priority_add = 8),
         ("init_state", |chip| chip.init_state = 4),
