@@ -10,6 +10,8 @@ pub mod group;
 pub mod gsi;
 pub mod irqchip;
 pub mod isa;
+#[cfg(feature = "kvm")]
+pub mod kvm;
 pub mod legacy;
 pub mod line;
 pub mod message;
@@ -33,13 +35,15 @@ pub use group::{
 pub use gsi::GsiPool;
 pub use irqchip::{Call, IllegalCall, IrqchipMode};
 pub use isa::{IsaAllocator, IsaError};
+#[cfg(feature = "kvm")]
+pub use kvm::KvmRouteError;
 pub use legacy::LegacyGroup;
 pub use line::{Gsi, InvalidSource, Line, LineChange, SourceId};
 pub use message::{
     DeliveryMode, DestinationMode, InterruptMessage, MessageSink, ReservedDeliveryMode,
     TriggerMode, BROADCAST,
 };
-pub use msi::{InvalidMsi, Msi, MsiFormat};
+pub use msi::{InvalidMsi, Msi, MsiFormat, Unencodable};
 pub use msi_group::MsiGroup;
 pub use msix::MsixGroup;
 pub use route::{Edit, Pin, Route, RouteError, RouteTable, Target};

@@ -16,12 +16,28 @@ pub struct Msi {
 /// Why an MSI means no interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMsi {
-    /// Bits 31:20 of the address are not 0xfee.
+    /// Bits 31:20 of the address are not 0xfee, or bits 39:32 are not 0.
     #[error("MSI address {0:#x} lies outside the interrupt window 0xfee00000..0xfef00000")]
     Address(u64),
     /// The data's delivery mode is reserved (3) or cannot come from a device (start-up).
     #[error("MSI data {0:#x} has a delivery mode that no device may use")]
     DeliveryMode(u32),
+}
+
+/// Why a message cannot be an MSI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unencodable {
+    /// The destination does not fit the format.
+    #[error("destination {destination:#x} does not fit the MSI format {format:?}")]
+    Destination {
+        /// The message's destination.
+        destination: u32,
+        /// The format.
+        format: MsiFormat,
+    },
+    /// Start-up messages come from an ICR only.
+    #[error("a start-up message cannot be an MSI")]
+    StartUp,
 }
 
 /// How the destination bits above 7 are read.
@@ -46,7 +62,7 @@ impl Msi {
     /// [`InvalidMsi`] where the address is outside the interrupt window or the delivery mode is
     /// reserved.
     pub fn decode(self, format: MsiFormat) -> Result<InterruptMessage, InvalidMsi> {
-        if (self.address >> 20) & 0xfff != 0xfee {
+        if (self.address >> 20) & 0xf_ffff != 0xfee {
             return Err(InvalidMsi::Address(self.address));
         }
         let delivery_mode = DeliveryMode::from_bits((self.data >> 8) as u8)
@@ -70,5 +86,36 @@ impl Msi {
             MsiFormat::Extended15 => low | ((self.address >> 5) as u32 & 0x7f) << 8,
             MsiFormat::X2apic32 => low | (self.address >> 32) as u32 & 0xffff_ff00,
         }
+    }
+
+    /// The MSI that means `message`: the inverse of [`Msi::decode`]. Level messages are
+    /// asserted (data bit 14).
+    ///
+    /// # Errors
+    /// [`Unencodable`].
+    pub fn encode(message: &InterruptMessage, format: MsiFormat) -> Result<Self, Unencodable> {
+        if message.delivery_mode == DeliveryMode::StartUp {
+            return Err(Unencodable::StartUp);
+        }
+        let logical = u64::from(message.destination_mode.is_logical()) << 2;
+        let level = if message.trigger_mode.is_level() { 0xc000 } else { 0 };
+        Ok(Msi {
+            address: 0xfee0_0000 | destination_bits(message.destination, format)? | logical,
+            data: u32::from(message.vector) | u32::from(message.delivery_mode.bits()) << 8 | level,
+        })
+    }
+}
+
+/// The address bits that hold a destination.
+fn destination_bits(destination: u32, format: MsiFormat) -> Result<u64, Unencodable> {
+    let wide = u64::from(destination);
+    let low = (wide & 0xff) << 12;
+    match format {
+        // 0xff is everyone here, so an id of 255 cannot be addressed.
+        MsiFormat::Xapic if destination == BROADCAST => Ok(0xff << 12),
+        MsiFormat::Xapic if destination < 0xff => Ok(low),
+        MsiFormat::Extended15 if destination < 1 << 15 => Ok(low | (wide >> 8) << 5),
+        MsiFormat::X2apic32 => Ok(low | (wide >> 8) << 40),
+        _ => Err(Unencodable::Destination { destination, format }),
     }
 }
