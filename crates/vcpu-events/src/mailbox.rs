@@ -28,7 +28,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::request::{Request, Requests};
 
-/// Bits 45.. of the word: the vCPU's mode, two bits.
+/// Bits 61:60 of the word: the vCPU's mode. Below are the requests.
 const MODE_SHIFT: u32 = 60;
 const MODE: u64 = 3 << MODE_SHIFT;
 /// A sender has taken it upon itself to kick: later ones need not.
@@ -153,11 +153,11 @@ impl Mailbox {
     }
 
     fn leave(&self) {
-        self.word.fetch_and(Requests::ALL.bits(), Ordering::AcqRel);
+        self.word.fetch_and(!MODE, Ordering::AcqRel);
     }
 
-    /// One compare-and-swap: refuses while any of `unless` is pending. It also forgets who
-    /// promised to notify the mode before.
+    /// One compare-and-swap: refuses while any of `unless` is pending. The new mode starts
+    /// without anybody's promise to notify it.
     fn change_mode(&self, to: Mode, unless: Requests) -> Result<(), Requests> {
         let enter = |word: u64| match word & unless.bits() {
             0 => Some(word & Requests::ALL.bits() | (to as u64) << MODE_SHIFT),

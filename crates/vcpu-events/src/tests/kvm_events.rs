@@ -165,6 +165,13 @@ fn evt_10_more_nmis_than_a_processor_latches_are_clamped() {
 }
 
 #[test]
+fn evt_10_nmi_blocking_from_before_smm_counts_only_in_smm() {
+    let mut events = full(SMM);
+    events.smi.smm = 0;
+    assert!(!import(&events).events.smm_inside_nmi);
+}
+
+#[test]
 fn evt_10_without_the_capabilities_their_flags_stay_clear() {
     let events = import(&full(63));
     let none = Capabilities { exception_payload: false, triple_fault: false, smm: false };

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! EVT-1, one step at a time.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
 use crate::{Mailbox, Mode, Notify, Request, Requests};
 
 fn only(request: Request) -> Requests {
@@ -81,4 +84,38 @@ fn evt_1_taking_keeps_the_mode_and_every_request_is_one_bit() {
     assert_eq!(mailbox.take(), Requests::ALL);
     assert_eq!(mailbox.mode(), Mode::InGuest);
     assert!(mailbox.pending().is_empty());
+}
+
+#[test]
+fn evt_1_real_threads_neither_lose_nor_duplicate_a_wake_up() {
+    const SENDERS: u32 = 3;
+    const EACH: u32 = 2_000;
+    let (mailbox, posted) = (Mailbox::new(), AtomicU32::new(0));
+    thread::scope(|scope| {
+        let (mailbox, posted) = (&mailbox, &posted);
+        let vcpu = scope.spawn(move || {
+            let mut handled = 0;
+            while handled < SENDERS * EACH {
+                if mailbox.take().contains(Request::Event) {
+                    handled += posted.swap(0, Ordering::Relaxed);
+                } else if mailbox.block().is_ok() {
+                    thread::park(); // keeps a wake that comes before it
+                    mailbox.unblock();
+                }
+            }
+            handled
+        });
+        for _ in 0..SENDERS {
+            let vcpu = vcpu.thread().clone();
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    posted.fetch_add(1, Ordering::Relaxed);
+                    if mailbox.make_request(Request::Event) == Notify::Wake {
+                        vcpu.unpark();
+                    }
+                }
+            });
+        }
+        assert_eq!(vcpu.join().ok(), Some(SENDERS * EACH));
+    });
 }

@@ -3,7 +3,8 @@
 
 use super::{events, step, BOTH_WINDOWS, CLI, INTERRUPT_WINDOW, NMI_WINDOW, NO_WINDOW, OPEN};
 use crate::{
-    Activity, Decision, Event, Events, Exception, Injection, Interruptibility, Shadow, Tracking,
+    Activity, Decision, Event, Events, Exception, Injection, Interruptibility, Shadow,
+    SoftwareInterrupt, Tracking,
 };
 
 const STI: Shadow = Shadow { sti: true, mov_ss: false };
@@ -170,4 +171,43 @@ fn evt_5_a_reinjected_interrupt_waits_where_the_entry_would_fail() {
         let expected = Some(Injection::Exception(Exception::ud()));
         assert_eq!(events.decide(&cpu, false, None).inject, expected, "faults are not stuck");
     }
+}
+
+#[test]
+fn evt_5_a_reinjected_nmi_waits_behind_a_shadow_for_the_nmi_window() {
+    for shadow in [STI, MOV_SS] {
+        let mut events = events();
+        events.interrupted(Event::Nmi);
+        let cpu = Interruptibility { shadow, ..OPEN };
+        assert_eq!(events.decide(&cpu, false, None), wait(NMI_WINDOW));
+        assert_eq!(events.decide(&OPEN, false, None), inject(Injection::Reinject(Event::Nmi)));
+    }
+}
+
+#[test]
+fn evt_5_what_waits_behind_another_reinjection_gets_its_window() {
+    let mut events = events();
+    events.interrupted(Event::Nmi);
+    events.interrupted(Event::Exception(Exception::ud()));
+    let decision = events.decide(&OPEN, false, None);
+    let again = Injection::Reinject(Event::Exception(Exception::ud()));
+    assert_eq!(decision, Decision { inject: Some(again), window: NMI_WINDOW });
+}
+
+#[test]
+fn evt_5_a_reinjected_int_n_needs_neither_if_nor_a_window() {
+    let int_80 = Event::SoftwareInterrupt(SoftwareInterrupt::new(0x80, 2).unwrap());
+    let mut events = events();
+    events.interrupted(int_80);
+    let cpu = Interruptibility { shadow: STI, ..CLI };
+    assert_eq!(events.decide(&cpu, false, None), inject(Injection::Reinject(int_80)));
+}
+
+#[test]
+fn evt_5_init_waits_for_gif() {
+    let mut events = events();
+    events.queue_init();
+    let held = Interruptibility { held: true, ..OPEN };
+    assert_eq!(events.decide(&held, false, None), wait(NO_WINDOW));
+    assert_eq!(events.decide(&OPEN, false, None), inject(Injection::Init));
 }
