@@ -94,7 +94,7 @@ pub struct Lapic {
 }
 
 /// What [`Lapic::sync`] found for the CPU. NMI and SMI are handed over with it: the APIC forgets
-/// them.
+/// them. An INIT voids the NMIs and SMIs that the CPU has not taken, so handle it first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "NMIs and SMIs in here are reported once"]
 pub struct Synced {

@@ -84,19 +84,21 @@ fn lap_14_two_posters_one_owner() {
 
 /// Data written before a post is visible to the owner that takes it, also when the post merged
 /// with someone else's.
-#[test]
-fn lap_14_a_merged_post_still_publishes_its_data() {
-    loom::model(|| {
+fn merged_posts_publish_their_data(
+    post: fn(&PostedInterrupts) -> Posted,
+    holds: fn(&PostedState) -> bool,
+) {
+    loom::model(move || {
         let posted = Arc::new(PostedInterrupts::new());
         let data = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
         let posters = [0, 1].map(|n: usize| {
             let (posted, data) = (posted.clone(), data.clone());
             thread::spawn(move || {
                 data[n].store(1, Ordering::Relaxed);
-                posted.post_vector(0x41, TriggerMode::Edge).delivery
+                post(&posted).delivery
             })
         });
-        let taken = posted.take().is_some_and(|state| state.edge[1] == 2);
+        let taken = posted.take().is_some_and(|state| holds(&state));
         let data = [0, 1].map(|n: usize| data[n].load(Ordering::Relaxed));
         let outcomes = posters.map(|poster| poster.join().unwrap());
         // A merged post came before the take, and so did the one that it merged with.
@@ -105,6 +107,19 @@ fn lap_14_a_merged_post_still_publishes_its_data() {
         }
         let _ = drain(&posted);
     });
+}
+
+#[test]
+fn lap_14_a_merged_vector_publishes_its_data() {
+    merged_posts_publish_their_data(
+        |posted| posted.post_vector(0x41, TriggerMode::Edge),
+        |state| state.edge[1] == 2,
+    );
+}
+
+#[test]
+fn lap_14_a_merged_signal_publishes_its_data() {
+    merged_posts_publish_their_data(|posted| posted.post_start(None), |state| state.signals.init);
 }
 
 /// The owner's take sees the data of every request that it takes.

@@ -31,8 +31,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a target that is not notified may sleep on its interrupt"]
 pub struct Posted {
-    /// `Delivered(1)`, `Coalesced` with a request that the owner has not taken yet, or `Ignored`
-    /// (INIT de-assert has no message, so: a local interrupt with no such entry).
+    /// `Delivered(1)`, or `Coalesced` with a request that the owner has not taken yet.
     pub delivery: Delivery,
     /// The outstanding-notification bit went from 0 to 1: wake or kick the target.
     pub notify: bool,

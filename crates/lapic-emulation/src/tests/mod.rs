@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Tests, by behaviour id.
 
+#[cfg(feature = "vm-device")]
+mod bus;
 mod destination;
 mod eoi;
 mod error;

@@ -216,7 +216,7 @@ impl LapicState {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn all_2_no_sequence_of_accesses_breaks_anything(

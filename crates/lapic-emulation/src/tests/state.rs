@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! LAP-17: saved state.
 
-use irq_routing::{DeliveryMode, TriggerMode};
+use irq_routing::DeliveryMode;
 
 use super::{config, message, Rig};
 use crate::spec::{reg, MSR_APIC_BASE, MSR_TSC_DEADLINE};
@@ -203,7 +203,7 @@ fn lap_17_state_survives_text() {
     let state = rig.lapic.state(rig.now);
     let text = serde_json::to_string(&state).expect("plain data");
     assert_eq!(serde_json::from_str::<LapicState>(&text).expect("the same"), state);
-    let _ = rig.posted.post_vector(0xfe, TriggerMode::Level);
+    let _ = rig.posted.post_vector(0xfe, irq_routing::TriggerMode::Level);
     let posted = rig.posted.state();
     let text = serde_json::to_string(&posted).expect("plain data");
     assert_eq!(serde_json::from_str::<crate::PostedState>(&text).expect("the same"), posted);
