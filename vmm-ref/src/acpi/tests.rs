@@ -124,6 +124,7 @@ fn the_fadt_describes_fixed_power_management() {
     assert_eq!((u32_at(&fadt, 56), fadt[88]), (0x600, 4), "PM1a event block");
     assert_eq!((u32_at(&fadt, 64), fadt[89]), (0x604, 2), "PM1a control block");
     assert_eq!((u32_at(&fadt, 76), fadt[91]), (0x608, 4), "PM timer");
+    assert!(u16_at(&fadt, 96) > 100 && u16_at(&fadt, 98) > 1000, "latencies: no C2, no C3");
     // The generic addresses say the same: system I/O, width in bits, port.
     let generic = |at: usize| (fadt[at], fadt[at + 1], u64_at(&fadt, at + 4));
     assert_eq!(generic(148), (1, 32, 0x600));

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! bzImage and vmlinux: what Linux finds in memory.
 
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
 use super::images::{elf32, elf64, gzip, lz4, vmlinux, xz, zstd, Bz, Part, SETUP_SECTORS};
 use super::{c_string, load, memory, read, u32_in, u64_in, MIB, RSDP};
 use crate::layout::{CMDLINE, ZERO_PAGE};
-use crate::loader::{Image, ImageError, ImageKind, Mode, PayloadFormat};
+use crate::loader::{
+    memory_map, Image, ImageError, ImageKind, MapEntry, MapKind, Mode, PayloadFormat,
+};
 
 #[test]
 fn a_bzimage_of_every_format_is_unpacked_and_entered_at_its_elf_entry() {
@@ -60,6 +64,18 @@ fn e820_has_the_legacy_hole_and_both_sides_of_the_mmio_hole() {
     assert_eq!(entry(1), (0xa_0000, 0x6_0000, 2));
     assert_eq!(entry(2), (MIB, 0xbff0_0000, 1));
     assert_eq!(entry(3), (0x1_0000_0000, 64 * MIB, 1));
+}
+
+#[test]
+fn regions_that_touch_are_one_range_of_memory() {
+    let halves = [(GuestAddress(0), 17 << 20), (GuestAddress(17 * MIB), 17 << 20)];
+    let mem = GuestMemoryMmap::from_ranges(&halves).unwrap();
+    let ram = MapEntry { start: MIB, size: 33 * MIB, kind: MapKind::Ram };
+    assert_eq!(memory_map(&mem).last(), Some(&ram));
+    // The kernel crosses the boundary.
+    let kernel = elf64(0x100_0000, &[Part::load(0x100_0000, &vec![5; 2 << 20], 2 * MIB)]);
+    load(&mem, &kernel, None, "").unwrap();
+    assert_eq!(read(&mem, 17 * MIB - 1, 2), [5, 5]);
 }
 
 #[test]
@@ -134,8 +150,7 @@ fn a_vmlinux_gets_a_setup_header_made_for_it() {
 #[test]
 fn bss_is_zeroed_over_what_was_there() {
     let mem = memory(32 * MIB);
-    vm_memory::Bytes::write_slice(&mem, &[0xff; 8192], vm_memory::GuestAddress(0x100_0000))
-        .unwrap();
+    mem.write_slice(&[0xff; 8192], GuestAddress(0x100_0000)).unwrap();
     let kernel = elf64(0x100_0000, &[Part::load(0x100_0000, &[1, 2, 3], 8000)]);
     load(&mem, &kernel, None, "").unwrap();
     assert_eq!(read(&mem, 0x100_0000, 3), [1, 2, 3]);
