@@ -102,8 +102,8 @@ impl Counter {
         self.load_at = None;
         let Some(count) = self.initial else { return };
         let mut run = Run { start: at, count };
-        // A square wave goes on with its other half; a trigger or a first count begins high.
-        if self.run.is_some() && self.halted.is_none() && !self.out() && self.is_square_wave() {
+        // A square wave goes on with its other half; a trigger or a first count finds OUT high.
+        if self.run.is_some() && !self.out() && self.is_square_wave() {
             run.start -= run.high();
         }
         self.run = Some(run);

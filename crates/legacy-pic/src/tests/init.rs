@@ -182,6 +182,11 @@ fn pic_2_icw3_says_who_answers() {
     bench.icws(M, &[0x11, 0x30, 0x00, 0x01]);
     let _ = bench.raise(9);
     assert_eq!(bench.cpu(), Some(0x32));
+    // A slave without ICW3: its identity is 7, and nobody answers.
+    let mut bench = Bench::linux();
+    bench.icws(S, &[0x13, 0x38, 0x01]);
+    let _ = bench.raise(9);
+    assert_eq!(bench.cpu(), Some(0xff));
     // The slave has another identity: nobody answers.
     let mut bench = Bench::linux();
     bench.icws(S, &[0x11, 0x38, 0x05, 0x01]);
@@ -226,6 +231,17 @@ fn pic_10_an_uninitialized_slave_never_asks_the_master() {
     assert_eq!(bench.raise(9), Delivery::Ignored);
     assert_eq!((bench.0.intr(), bench.irr(M)), (false, 0));
     assert_eq!(bench.0.inta(), Some(0x37), "at most the master's own spurious vector");
+}
+
+#[test]
+fn pic_10_a_slave_in_the_middle_of_its_icws_answers_nobody() {
+    let mut bench = Bench::linux();
+    let _ = bench.raise(9);
+    // The CPU saw INT; before it acknowledges, the slave is initialized anew.
+    assert!(bench.0.intr());
+    bench.icws(S, &[0x11, 0x38, 0x02]);
+    assert_eq!(bench.0.inta(), Some(0x37));
+    assert_eq!(bench.isr(M), 0);
 }
 
 #[test]

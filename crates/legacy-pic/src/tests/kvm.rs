@@ -112,6 +112,21 @@ fn pic_11_kvms_reset_state_is_uninitialized() {
 }
 
 #[test]
+fn pic_11_irr_holds_asserted_level_lines_as_kvms_does() {
+    let mut bench = Bench::linux();
+    bench.out(0x4d0, 0x28);
+    let _ = bench.raise(5);
+    let irr = |bench: &Bench| Kvm::try_from(&bench.0.state()).unwrap()[0].irr;
+    assert_eq!(irr(&bench), 0x20);
+    bench.icws(M, &[0x11, 0x30, 0x04, 0x01]);
+    assert_eq!(irr(&bench), 0x20, "through an initialization");
+    assert_eq!(bench.cpu(), Some(0x35));
+    assert_eq!(irr(&bench), 0x20, "and an acknowledge");
+    let _ = bench.lower(5);
+    assert_eq!(irr(&bench), 0);
+}
+
+#[test]
 fn pic_11_an_initialization_goes_on_after_the_transfer() {
     let words = [0x11, 0x30, 0x04, 0x03];
     for cut in 1..4 {

@@ -163,6 +163,35 @@ fn pit_12_fields_mean_what_kvm_means_by_them() {
 }
 
 #[test]
+fn pit_12_kvm_would_count_as_many_clks_from_the_load_time() {
+    // KVM's model: CLKs are (now - count_load_time) * 1193182 / 10^9, rounded down.
+    let mut bench = Bench::new();
+    bench.out(0x43, 0x34).count(0x40, 0);
+    for ticks in 1..2000u64 {
+        bench.clk(ticks % 7 + 1);
+        let now = ns(bench.tick);
+        let channel = bench.pit.kvm_state(now).channels[0];
+        let passed = now as i128 - i128::from(channel.count_load_time);
+        let clks = passed * 1_193_182 / 1_000_000_000;
+        assert_eq!(clks, i128::from(bench.tick) - 1, "CLK {}", bench.tick);
+    }
+}
+
+#[test]
+fn pit_12_an_untriggered_one_shot_is_saved_as_over() {
+    for (control, idle) in [(0xb2, 0xb2), (0xba, 0xba)] {
+        let mut bench = Bench::new();
+        bench.out(0x43, control).count(0x42, 500).clk(5);
+        let now = ns(bench.tick);
+        let kvm = bench.pit.kvm_state(now);
+        bench.pit = Pit::from_kvm_state(&kvm, now).unwrap();
+        assert_eq!(bench.status(2), idle, "OUT is high");
+        bench.gate(true).clk(1 + 499);
+        assert_eq!(bench.in16(0x42), 1, "and GATE still triggers it");
+    }
+}
+
+#[test]
 fn pit_12_a_load_still_to_come_is_still_to_come() {
     let mut bench = Bench::new();
     bench.clk(10).out(0x43, 0x30).count(0x40, 500);

@@ -66,6 +66,18 @@ fn pit_3_the_first_of_two_bytes_stops_the_count() {
 }
 
 #[test]
+fn pit_3_half_a_count_stops_one_that_was_not_loaded_yet() {
+    let mut bench = Bench::counter_2(0, 4);
+    bench.out(0x42, 9);
+    assert_eq!(bench.wave(20), "_".repeat(20));
+    assert_eq!(bench.in16(0x42), 4, "loaded, and standing");
+    bench.gate(false).gate(true).clk(20);
+    assert_eq!(bench.in16(0x42), 4, "GATE does not help");
+    bench.out(0x42, 0);
+    assert_eq!(bench.wave(12), "__________^^");
+}
+
+#[test]
 fn pit_4_a_gate_edge_gives_a_pulse_of_n_clks() {
     let mut bench = Bench::new();
     bench.out(0x43, 0xb2).count(0x42, 3);
@@ -209,6 +221,9 @@ fn pit_7_software_strobe_lasts_one_clk_whatever_gate_does() {
     assert_eq!(bench.wave(3), "_^^");
     bench.gate(true);
     assert_eq!(bench.wave(5), "^^^^^");
+    let mut bench = Bench::counter_2(4, 3);
+    bench.clk(4).gate(false).gate(true);
+    assert_eq!(bench.wave(3), "_^^", "nor do two edges in that CLK shorten it");
 }
 
 #[test]
