@@ -35,8 +35,6 @@ pub enum Call {
     RunCr8,
     /// `KVM_NMI`.
     Nmi,
-    /// `KVM_SMI`.
-    Smi,
     /// `KVM_IRQ_LINE` and `KVM_IRQ_LINE_STATUS` of a GSI that leads to a PIC or IOAPIC pin.
     IrqLine,
     /// `KVM_IRQ_LINE` and `KVM_IRQ_LINE_STATUS` of a GSI that leads to an MSI.
@@ -183,13 +181,12 @@ impl IrqchipMode {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 27] = [
+    pub const ALL: [Call; 26] = [
         Call::Interrupt,
         Call::InterruptWhilePending,
         Call::RequestInterruptWindow,
         Call::RunCr8,
         Call::Nmi,
-        Call::Smi,
         Call::IrqLine,
         Call::IrqLineMsi,
         Call::SignalMsi,
@@ -225,7 +222,6 @@ impl Call {
             Call::RequestInterruptWindow => [Works,                    Works,                 Harms(Harm::NoExit)],
             Call::RunCr8                 => [Works,                    Harms(Harm::NoEffect), Harms(Harm::NoEffect)],
             Call::Nmi                    => [Works,                    Works,                 Works],
-            Call::Smi                    => [Works,                    Works,                 Works],
             Call::IrqLine                => [Fails(Enxio),             Harms(Harm::Lost),     Works],
             Call::IrqLineMsi             => [Fails(Enxio),             Works,                 Works],
             Call::SignalMsi              => [Fails(Einval),            Works,                 Works],
@@ -234,7 +230,7 @@ impl Call {
             Call::Irqfd                  => [Fails(Einval),            Works,                 Works],
             Call::IrqfdResample          => [Fails(Einval),            Fails(Einval),         Works],
             Call::CreateIrqchip          => [Fails(Einval),            Fails(Eexist),         Fails(Eexist)],
-            Call::EnableSplitIrqchip     => [Fails(Einval),            Fails(Eexist),         Fails(Eexist)],
+            Call::EnableSplitIrqchip     => [Fails(Eexist),            Fails(Eexist),         Fails(Eexist)],
             Call::GetIrqchip             => [Fails(Enxio),             Fails(Enxio),          Works],
             Call::SetIrqchip             => [Fails(Enxio),             Fails(Enxio),          Works],
             Call::CreatePit2             => [Fails(Enoent),            Fails(Enoent),         Works],

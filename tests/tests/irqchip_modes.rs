@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! RTE-7: each irqchip mode times each call, against the real KVM.
+//!
+//! A combination that the crate calls legal must succeed, one that it calls refused must fail
+//! with exactly that errno, and one that it calls harmful must succeed and do the harm it names.
+
+mod irqchip {
+    pub mod calls;
+    pub mod harm;
+    pub mod rig;
+}
+
+use irq_routing::irqchip::{Answer, Harm, Why};
+use irq_routing::{Call, IrqchipMode};
+use irqchip::calls::attempt;
+use irqchip::harm;
+use irqchip::rig::Rig;
+
+/// Every cell of the matrix.
+fn cells() -> impl Iterator<Item = (IrqchipMode, Call)> {
+    IrqchipMode::ALL.into_iter().flat_map(|mode| Call::ALL.map(|call| (mode, call)))
+}
+
+#[test]
+fn rte_7_every_call_in_every_mode_is_answered_as_the_table_says() {
+    let mut wrong = Vec::new();
+    for (mode, call) in cells() {
+        let expected = match mode.answer(call) {
+            Answer::Works | Answer::Harms(_) => Ok(()),
+            Answer::Fails(errno) => Err(errno.raw()),
+        };
+        let found = attempt(&mut Rig::new(mode), call);
+        if found != expected {
+            wrong.push(format!("{mode:?} {call:?}: KVM answers {found:?}, table {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn rte_7_the_crate_refuses_all_that_kvm_refuses_or_that_harms() {
+    for (mode, call) in cells() {
+        let kvm = attempt(&mut Rig::new(mode), call);
+        match mode.check(call) {
+            Ok(()) => assert_eq!(kvm, Ok(()), "{mode:?} {call:?} is legal"),
+            Err(illegal) => match illegal.why {
+                Why::Refused(errno) => assert_eq!(kvm, Err(errno.raw()), "{illegal}"),
+                Why::Harmful(harm) => assert!(harm::shown(mode, call, harm), "{illegal}"),
+            },
+        }
+    }
+}
+
+#[test]
+fn rte_7_a_legal_call_does_no_harm() {
+    // The same observations as for the harmful cells, in the modes where the call works.
+    for (mode, call) in cells() {
+        let harm = match call {
+            Call::RequestInterruptWindow => Harm::NoExit,
+            Call::RunCr8 | Call::SetTscDeadline => Harm::NoEffect,
+            Call::IrqLine => Harm::Lost,
+            Call::InterruptWhilePending => Harm::Overwrites,
+            _ => continue,
+        };
+        if mode.check(call).is_ok() {
+            assert!(!harm::shown(mode, call, harm), "{mode:?} {call:?}");
+        }
+    }
+}
+
+#[test]
+fn rte_7_split_kvm_interrupt_has_one_slot() {
+    let mut rig = Rig::new(IrqchipMode::Split);
+    assert_eq!(rig.interrupt(Rig::VECTOR), Ok(()));
+    assert_eq!(rig.interrupt(Rig::VECTOR + 1), Err(libc::EEXIST));
+    assert_eq!(rig.delivered_vector(), Some(Rig::VECTOR), "the first one is untouched");
+    assert_eq!(rig.delivered_vector(), None, "and the second did not get in");
+}
+
+#[test]
+fn rte_7_user_kvm_interrupt_overwrites_its_slot() {
+    let mut rig = Rig::new(IrqchipMode::User);
+    rig.interrupt(0x50).unwrap();
+    rig.interrupt(0x51).unwrap();
+    assert_eq!(rig.delivered_vector(), Some(0x51), "the second took its place");
+    assert_eq!(rig.delivered_vector(), None, "the first is lost");
+}
+
+#[test]
+fn rte_7_kernel_kvm_interrupt_is_enxio() {
+    let mut rig = Rig::new(IrqchipMode::Kernel);
+    assert_eq!(attempt(&mut rig, Call::Interrupt), Err(libc::ENXIO));
+    assert_eq!(rig.delivered_vector(), None);
+}
