@@ -7,9 +7,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{bail, ensure, Context, Result};
@@ -258,28 +257,18 @@ Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled "false";
     )
 }
 
-/// Runs a command and passes on each line of its output as it comes.
+/// Runs apt and passes on each line it writes; a failure is an error that quotes the last ones.
 fn follow(command: &mut Command, mut line: impl FnMut(&str)) -> Result<()> {
-    let name = process::name(command);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        process::end_with_us(command).spawn().with_context(|| format!("cannot run {name}"))?;
-    let errors = child.stderr.take().map(|mut stderr| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut stderr, &mut bytes).map(|_| bytes)
-        })
-    });
-    if let Some(stdout) = child.stdout.take() {
-        for text in BufReader::new(stdout).lines() {
-            line(&text?);
-        }
-    }
+    let mut text = String::new();
+    let status = process::lines(command, |new| {
+        text.push_str(new);
+        text.push('\n');
+        line(new);
+    })?;
     ui::clear();
-    let status = child.wait()?;
     if !status.success() {
-        let errors = errors.and_then(|thread| thread.join().ok()?.ok()).unwrap_or_default();
-        bail!("{name} ended with {status}: {}", process::last_lines(&errors, 5));
+        let last = process::last_lines(text.as_bytes(), 5);
+        bail!("{} ended with {status}: {last}", process::name(command));
     }
     Ok(())
 }
@@ -309,12 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn output_is_followed_by_line_and_failures_are_quoted() {
-        let mut seen = Vec::new();
+    fn a_failure_quotes_what_apt_said() {
         let mut command = Command::new("sh");
-        command.args(["-c", "echo one; echo two; echo bad >&2; exit 1"]);
-        let error = follow(&mut command, |line| seen.push(line.to_string())).unwrap_err();
-        assert_eq!(seen, ["one", "two"]);
+        command.args(["-c", "echo bad >&2; exit 1"]);
+        let error = follow(&mut command, |_| ()).unwrap_err();
         assert!(error.to_string().contains("bad"), "{error}");
     }
 }

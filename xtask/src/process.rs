@@ -2,9 +2,11 @@
 //! Child processes that end with xtask, and whose failures say which command failed.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::channel;
 
 use anyhow::{bail, Context, Result};
 
@@ -28,6 +30,36 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
         bail!("{} failed ({status}): {}", name(command), last_lines(&stderr, 5));
     }
     Ok(stdout)
+}
+
+/// Runs a command to its end and passes on each line it writes, to output or errors, as it comes.
+pub fn lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<ExitStatus> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        end_with_us(command).spawn().with_context(|| format!("cannot run {}", name(command)))?;
+    let (sender, lines) = channel();
+    for stream in [
+        child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+        child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+    ] {
+        let (stream, sender) = (stream.context("a stream is missing")?, sender.clone());
+        std::thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut bytes = Vec::new();
+            while stream.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end().to_string();
+                if sender.send(text).is_err() {
+                    return;
+                }
+                bytes.clear();
+            }
+        });
+    }
+    drop(sender);
+    for text in lines {
+        line(&text);
+    }
+    Ok(child.wait()?)
 }
 
 /// The program's name, for messages.
@@ -61,6 +93,17 @@ mod tests {
         let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("sh failed") && text.contains("why"), "{text}");
+    }
+
+    #[test]
+    fn lines_come_from_both_streams_and_the_status_at_the_end() {
+        let mut seen = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; printf three; exit 4"]);
+        let status = lines(&mut command, |line| seen.push(line.to_string())).unwrap();
+        seen.sort();
+        assert_eq!(seen, ["one", "three", "two"]);
+        assert_eq!(status.code(), Some(4));
     }
 
     #[test]

@@ -159,6 +159,7 @@ pub fn all() -> Vec<Case> {
         .cmdline("reboot=t")
         .script(&[Step::Shell, Step::Type("reboot -f")])
         .checks(&[Check::NoComplaints]);
+    triple.exit = 1;
     triple.log = vec!["triple fault"];
 
     vec![
