@@ -15,20 +15,18 @@ pub trait Vcpu: Send {
     /// long as the vCPU. `run` clears it when it returns for that reason.
     fn kick_flag(&mut self) -> *mut u8;
 
-    /// Runs guest code until something needs the VMM.
+    /// Runs guest code until something needs the VMM, and tells what it left: to be taken over
+    /// before the exit is served, which may change the same things.
     ///
     /// # Errors
     /// What the hypervisor itself reports; a kick is [`Exit::Kicked`], not an error.
-    fn run(&mut self, entry: Entry) -> io::Result<Exit<'_>>;
+    fn run(&mut self, entry: Entry) -> io::Result<(Outcome, Exit<'_>)>;
 
     /// Ends RDMSR after [`Exit::ReadMsr`].
     fn finish_read_msr(&mut self, value: Result<u64, GeneralProtection>);
 
     /// Ends WRMSR after [`Exit::WriteMsr`].
     fn finish_write_msr(&mut self, result: Result<(), GeneralProtection>);
-
-    /// What the last [`Vcpu::run`] left: flags, the interrupt window, CR8.
-    fn outcome(&mut self) -> Outcome;
 
     /// Queues an external interrupt for the next entry.
     ///

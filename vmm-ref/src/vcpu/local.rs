@@ -226,7 +226,8 @@ impl Local {
         self.stats.injected[usize::from(vector)] += 1;
     }
 
-    /// Takes over what the guest changed while it ran.
+    /// Takes over what the guest changed while it ran, before the exit itself is served: a write
+    /// to TPR comes after what CR8 said until then.
     pub fn ran(&mut self, outcome: &Outcome) {
         self.slot.ran(&RunOut {
             ready_for_interrupt_injection: outcome.window_open,

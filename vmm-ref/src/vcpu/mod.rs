@@ -128,10 +128,9 @@ impl<B: Vcpu> VcpuThread<B> {
         let exit = self.backend.run(entry);
         port.mailbox.exit_guest();
         self.local.stats.exits += 1;
-        let served = exit::serve(exit?, &mut self.local, &self.bus, &self.interrupts);
-        let outcome = self.backend.outcome();
+        let (outcome, exit) = exit?;
         self.local.ran(&outcome);
-        match served {
+        match exit::serve(exit, &mut self.local, &self.bus, &self.interrupts) {
             Served::Done | Served::Halted => {}
             Served::ReadMsr(index) => {
                 let value = self.local.read_msr(index);

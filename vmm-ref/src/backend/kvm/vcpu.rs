@@ -36,20 +36,21 @@ impl Vcpu for KvmVcpu {
         unsafe { &raw mut (*self.run.0).immediate_exit }
     }
 
-    fn run(&mut self, entry: Entry) -> io::Result<Exit<'_>> {
+    fn run(&mut self, entry: Entry) -> io::Result<(Outcome, Exit<'_>)> {
         let run = self.fd.get_kvm_run();
         run.request_interrupt_window = u8::from(entry.interrupt_window);
         run.cr8 = u64::from(entry.cr8);
         let page = self.run.0;
-        match self.fd.run() {
-            Ok(exit) => Ok(translate(exit, page)),
+        let exit = match self.fd.run() {
+            Ok(exit) => translate(exit, page),
             Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.errno()) => {
                 // SAFETY: the page is mapped as long as `self.fd` lives, and nothing borrows it here.
                 unsafe { (*page).immediate_exit = 0 };
-                Ok(Exit::Kicked)
+                Exit::Kicked
             }
-            Err(error) => Err(io_error(error)),
-        }
+            Err(error) => return Err(io_error(error)),
+        };
+        Ok((outcome(page), exit))
     }
 
     fn finish_read_msr(&mut self, value: Result<u64, GeneralProtection>) {
@@ -63,15 +64,6 @@ impl Vcpu for KvmVcpu {
         // SAFETY: after KVM_EXIT_X86_WRMSR `msr` is the live member; all of it is plain numbers.
         let msr = unsafe { &mut self.fd.get_kvm_run().__bindgen_anon_1.msr };
         msr.error = result.is_err().into();
-    }
-
-    fn outcome(&mut self) -> Outcome {
-        let run = self.fd.get_kvm_run();
-        Outcome {
-            interrupt_flag: run.if_flag != 0,
-            window_open: run.ready_for_interrupt_injection != 0,
-            cr8: run.cr8 as u8 & 0xf,
-        }
     }
 
     fn inject_interrupt(&mut self, vector: u8) -> io::Result<()> {
@@ -109,6 +101,15 @@ impl Vcpu for KvmVcpu {
     fn describe(&self) -> String {
         regs::describe(&self.fd)
     }
+}
+
+/// `run` is a vCPU's mapped page.
+fn outcome(run: *const kvm_run) -> Outcome {
+    // SAFETY: the page is mapped; KVM has written these fields at the exit, and what an exit
+    // borrows of the page lies elsewhere.
+    let (if_flag, ready, cr8) =
+        unsafe { ((*run).if_flag, (*run).ready_for_interrupt_injection, (*run).cr8) };
+    Outcome { interrupt_flag: if_flag != 0, window_open: ready != 0, cr8: cr8 as u8 & 0xf }
 }
 
 /// `run` is where `exit` was read from.
