@@ -9,13 +9,13 @@ struct gate {
 } __attribute__((packed));
 
 extern uint8_t stubs[];
-extern uint8_t trampoline[], trampoline_end[];
-extern uint32_t trampoline_cr3;
-extern uint64_t trampoline_stack, trampoline_entry;
 
 static struct gate idt[256] __attribute__((aligned(16)));
 static handler_fn handlers[256];
 static int failures;
+/* Where to go on after an expected #GP. */
+static volatile uint64_t fault_resume;
+static volatile int faulted;
 
 void print(const char *text) {
 	for (; *text; text++) out8(0x3f8, *text);
@@ -54,14 +54,20 @@ void finish(void) {
 	for (;;) __asm__ volatile("cli; hlt");
 }
 
-void dispatch(uint64_t vector, uint64_t error, uint64_t rip) {
+void dispatch(uint64_t vector, uint64_t error, uint64_t *rip) {
+	if (vector == 13 && fault_resume) {
+		*rip = fault_resume;
+		fault_resume = 0;
+		faulted = 1;
+		return;
+	}
 	if (handlers[vector]) return handlers[vector](vector);
 	print("unexpected vector ");
 	print_number(vector);
 	print(" error ");
 	print_number(error);
 	print(" at ");
-	print_number(rip);
+	print_number(*rip);
 	print("\n");
 	check(0, "no unexpected interrupt");
 	finish();
@@ -92,99 +98,73 @@ void guest_main(void) {
 }
 
 void let_interrupts_in(void) {
-	for (int turn = 0; turn < 16; turn++) {
-		sti();
-		in8(0x80);
-	}
+	/* STI once: each one would hold interrupts back over the IN that follows it. */
+	sti();
+	for (int turn = 0; turn < 16; turn++) in8(0x80);
 	cli();
 }
 
-void wait_for(volatile uint32_t *counter, uint32_t want, const char *name) {
-	for (uint32_t turn = 0; *counter < want && turn < 2000000; turn++) {
-		sti();
-		in8(0x80);
-	}
+void await(counter *events, uint32_t want, const char *name) {
+	sti();
+	for (uint32_t turn = 0; *events < want && turn < 2000000; turn++) in8(0x80);
 	cli();
-	check(*counter >= want, name);
+	if (*events < want) check_equal(*events, want, name);
 }
 
-void pic_init(void) {
-	out8(0x20, 0x11), out8(0xa0, 0x11);
-	out8(0x21, PIC_BASE), out8(0xa1, PIC_BASE + 8);
-	out8(0x21, 4), out8(0xa1, 2);
-	out8(0x21, 1), out8(0xa1, 1);
-	out8(0x21, 0xff), out8(0xa1, 0xff);
+void wait_for(counter *events, uint32_t want, const char *name) {
+	await(events, want, name);
+	if (*events >= want) check(1, name);
 }
 
-void pic_unmask(uint8_t irq) {
-	if (irq >= 8) {
-		out8(0xa1, in8(0xa1) & ~(1 << (irq - 8)));
-		irq = 2;
+static uint8_t taken[64];
+static volatile uint32_t taken_count;
+
+void record(uint8_t vector) {
+	if (taken_count < sizeof taken) taken[taken_count] = vector;
+	taken_count++;
+}
+
+void check_vectors(const uint8_t *want, size_t count, const char *name) {
+	int same = taken_count == count;
+	for (size_t i = 0; same && i < count; i++) same = taken[i] == want[i];
+	check(same, name);
+	if (!same) {
+		print("  got");
+		for (size_t i = 0; i < taken_count && i < sizeof taken; i++) print(" "), print_number(taken[i]);
+		print(", want");
+		for (size_t i = 0; i < count; i++) print(" "), print_number(want[i]);
+		print("\n");
 	}
-	out8(0x21, in8(0x21) & ~(1 << irq));
+	taken_count = 0;
 }
 
-void pic_eoi(uint8_t irq) {
-	if (irq >= 8) out8(0xa0, 0x20);
-	out8(0x20, 0x20);
+/* Whether the instruction raised #GP; there is no other way to be there with `faulted` set. */
+static int take_fault(void) {
+	int result = faulted;
+	fault_resume = 0;
+	faulted = 0;
+	return result;
 }
 
-uint8_t pic_isr(uint16_t command_port) {
-	out8(command_port, 0x0b);
-	return in8(command_port);
+#define EXPECT_FAULT "lea 1f(%%rip), %%r8\n\tmov %%r8, %[resume]\n\t"
+
+int rdmsr_faults(uint32_t msr, uint64_t *value) {
+	uint32_t low = 0, high = 0;
+	__asm__ volatile(EXPECT_FAULT "rdmsr\n1:"
+		: "+a"(low), "+d"(high), [resume] "=m"(fault_resume) : "c"(msr) : "r8", "memory");
+	if (value) *value = (uint64_t)high << 32 | low;
+	return take_fault();
 }
 
-uint8_t pic_irr(uint16_t command_port) {
-	out8(command_port, 0x0a);
-	return in8(command_port);
+int wrmsr_faults(uint32_t msr, uint64_t value) {
+	__asm__ volatile(EXPECT_FAULT "wrmsr\n1:"
+		: [resume] "=m"(fault_resume)
+		: "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "r8", "memory");
+	return take_fault();
 }
 
-int has_apic(void) {
-	uint32_t a, b, c, d;
-	cpuid(1, &a, &b, &c, &d);
-	return d >> 9 & 1;
-}
-
-void lapic_enable(void) {
-	lapic_write(APIC_TPR, 0);
-	lapic_write(APIC_SVR, 0x1ff);
-}
-
-void send_ipi(uint32_t destination, uint32_t low) {
-	lapic_write(APIC_ICR_HIGH, destination << 24);
-	lapic_write(APIC_ICR, low);
-}
-
-uint32_t ioapic_read(uint8_t reg) {
-	mmio_write(IOAPIC, reg);
-	return mmio_read(IOAPIC + 0x10);
-}
-
-void ioapic_write(uint8_t reg, uint32_t value) {
-	mmio_write(IOAPIC, reg);
-	mmio_write(IOAPIC + 0x10, value);
-}
-
-void set_rte(uint8_t pin, uint32_t low, uint8_t destination) {
-	ioapic_write(0x10 + 2 * pin, RTE_MASKED);
-	ioapic_write(0x11 + 2 * pin, (uint32_t)destination << 24);
-	ioapic_write(0x10 + 2 * pin, low);
-}
-
-static uint8_t ap_stacks[32][4096] __attribute__((aligned(16)));
-
-void prepare_trampoline(void (*entry)(void)) {
-	uint64_t cr3;
-	__asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
-	trampoline_cr3 = cr3;
-	trampoline_entry = (uint64_t)entry;
-	volatile uint8_t *to = (volatile uint8_t *)(SIPI_VECTOR << 12);
-	for (uint8_t *from = trampoline; from < trampoline_end; from++) *to++ = *from;
-}
-
-void start_cpu(uint32_t apic_id, void (*entry)(void)) {
-	trampoline_stack = (uint64_t)ap_stacks[apic_id & 31] + sizeof ap_stacks[0];
-	prepare_trampoline(entry);
-	send_ipi(apic_id, 0x4500);
-	send_ipi(apic_id, 0x4600 | SIPI_VECTOR);
+int write_cr8_faults(uint64_t value) {
+	__asm__ volatile(EXPECT_FAULT "mov %[value], %%cr8\n1:"
+		: [resume] "=m"(fault_resume) : [value] "r"(value) : "r8", "memory");
+	return take_fault();
 }

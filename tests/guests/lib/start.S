@@ -90,7 +90,7 @@ common:
 	push	%r15
 	mov	120(%rsp), %rdi		/* vector */
 	mov	128(%rsp), %rsi		/* error code */
-	mov	136(%rsp), %rdx		/* RIP */
+	lea	136(%rsp), %rdx		/* where RIP is, so that a handler can change it */
 	cld
 	call	dispatch
 	pop	%r15
@@ -114,7 +114,8 @@ common:
 /* The trampoline of an application processor, copied to TRAMPOLINE and started by SIPI:
  * real mode, then 32-bit protected mode, then 64-bit mode on the boot processor's tables. */
 	.set	TRAMPOLINE, 0x8000
-	.globl trampoline, trampoline_end, trampoline_cr3, trampoline_entry, trampoline_stack
+	.set	AP_STACK_SHIFT, 12
+	.globl trampoline, trampoline_end, trampoline_cr3, trampoline_entry, trampoline_stacks
 	.balign	16
 	.code16
 trampoline:
@@ -145,7 +146,13 @@ trampoline:
 	mov	%eax, %cr0
 	ljmp	$CODE64, $TRAMPOLINE + (3f - trampoline)
 	.code64
-3:	mov	TRAMPOLINE + (trampoline_stack - trampoline), %rsp
+3:	mov	$1, %eax		/* each CPU has a stack: its APIC id tells which */
+	cpuid
+	shr	$24, %ebx
+	inc	%ebx
+	shl	$AP_STACK_SHIFT, %ebx
+	mov	TRAMPOLINE + (trampoline_stacks - trampoline), %rsp
+	add	%rbx, %rsp
 	mov	TRAMPOLINE + (trampoline_entry - trampoline), %rax
 	call	*%rax
 4:	cli
@@ -159,7 +166,7 @@ trampoline_gdt:
 trampoline_cr3:
 	.long	0
 	.long	0
-trampoline_stack:
+trampoline_stacks:
 	.quad	0
 trampoline_entry:
 	.quad	0
