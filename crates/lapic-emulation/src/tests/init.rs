@@ -105,6 +105,17 @@ fn lap_9_a_sipi_after_the_init_is_latched_at_every_moment() {
 }
 
 #[test]
+fn lap_9_an_init_in_wait_for_sipi_comes_before_the_sipi_behind_it() {
+    let mut rig = ap();
+    rig.post(message(Init, 5, 0));
+    rig.post(message(StartUp, 5, 0x77));
+    let _ = rig.sync();
+    assert_eq!(rig.lapic.take_sipi(), None);
+    assert!(rig.lapic.take_init(&mut rig.events));
+    assert_eq!(rig.lapic.take_sipi(), Some(0x77));
+}
+
+#[test]
 fn lap_9_init_keeps_id_and_apic_base_and_resets_the_rest() {
     for x2apic in [false, true] {
         let mut rig = running_ap();

@@ -76,6 +76,19 @@ fn lap_6_level_lint0_has_a_remote_irr() {
 }
 
 #[test]
+fn lap_6_a_level_that_bounces_in_service_interrupts_after_the_eoi() {
+    let mut rig = Rig::xapic();
+    rig.write(reg::LVT_LINT0, 0x8045);
+    let _ = rig.lapic.set_lint(Lint::Lint0, true);
+    assert_eq!(rig.take(), Some(0x45));
+    let _ = rig.lapic.set_lint(Lint::Lint0, false);
+    assert_eq!(rig.lapic.set_lint(Lint::Lint0, true), Delivery::Coalesced);
+    assert_eq!(rig.lapic.irr(), [0; 4]);
+    rig.eoi();
+    assert_eq!(rig.take(), Some(0x45));
+}
+
+#[test]
 fn lap_6_unmasking_an_asserted_level_interrupts_once() {
     let mut rig = Rig::xapic();
     rig.write(reg::LVT_LINT0, 0x1_8045);

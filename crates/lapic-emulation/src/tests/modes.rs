@@ -179,6 +179,7 @@ fn lap_1_odd_accesses_are_defined() {
     for (offset, data) in [(0x80, &[0x50][..]), (0x81, &[0x50; 4]), (0x80, &[0x50; 8])] {
         rig.lapic.mmio_write(offset, data, now, &mut rig.events);
         assert_eq!(rig.lapic.tpr(), 0, "{offset:#x} {data:?}");
+        assert_eq!(rig.lapic.state(now).esr_pending, 0, "{offset:#x} {data:?}");
     }
     rig.lapic.mmio_write(0x80, &[0x50, 0, 0, 0], now, &mut rig.events);
     assert_eq!(rig.lapic.tpr(), 0x50);

@@ -24,6 +24,15 @@ fn lap_2_id_has_32_bits_and_ldr_follows_from_it() {
 }
 
 #[test]
+fn lap_2_entering_x2apic_mode_forgets_the_xapics_logical_address() {
+    let mut rig = Rig::xapic();
+    rig.write(crate::spec::reg::LDR, 0x0100_0000);
+    rig.write(crate::spec::reg::DFR, 0x0fff_ffff);
+    rig.wrmsr(MSR_APIC_BASE, 0xfee0_0d00).expect("x2APIC");
+    assert_eq!(rig.lapic.destination_entry(), Rig::x2apic().lapic.destination_entry());
+}
+
+#[test]
 fn lap_2_readable_and_writable_registers_are_the_sdms() {
     // "x2APIC Register Address Space": MSR, readable, writable with 0.
     let read_only = [0x802, 0x803, 0x80a, 0x80d, 0x839].into_iter().chain(0x810..=0x827);
