@@ -115,14 +115,14 @@ fn outcome(run: *const kvm_run) -> Outcome {
 /// `run` is where `exit` was read from.
 fn translate(exit: VcpuExit<'_>, run: *const kvm_run) -> Exit<'_> {
     match exit {
-        // SAFETY (both): the exit reason is KVM_EXIT_IO, so `io` is the live member; `run` is the
-        // mapped page, and the slice lies behind the structure, not in it.
         VcpuExit::IoIn(port, data) => {
+            // SAFETY: the exit reason is KVM_EXIT_IO, so `io` is the live member; `run` is the
+            // mapped page, and the slice lies behind the structure, not in it.
             let size = unsafe { (*run).__bindgen_anon_1.io.size };
             Exit::PortRead { port, size, data }
         }
-        // SAFETY: as above.
         VcpuExit::IoOut(port, data) => {
+            // SAFETY: as for IoIn.
             let size = unsafe { (*run).__bindgen_anon_1.io.size };
             Exit::PortWrite { port, size, data }
         }
@@ -135,9 +135,10 @@ fn translate(exit: VcpuExit<'_>, run: *const kvm_run) -> Exit<'_> {
         VcpuExit::SetTpr => Exit::TprChanged,
         VcpuExit::Intr => Exit::Kicked,
         VcpuExit::Shutdown => Exit::TripleFault,
-        // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR, so `internal` is the live member.
         VcpuExit::InternalError => {
-            Exit::Failed(internal_error(unsafe { (*run).__bindgen_anon_1.internal.suberror }))
+            // SAFETY: the exit reason is KVM_EXIT_INTERNAL_ERROR: `internal` is the live member.
+            let suberror = unsafe { (*run).__bindgen_anon_1.internal.suberror };
+            Exit::Failed(internal_error(suberror))
         }
         VcpuExit::FailEntry(reason, cpu) => Exit::Failed(format!(
             "KVM could not enter the guest on host CPU {cpu}: hardware reason {reason:#x}"
