@@ -18,11 +18,36 @@ pub struct Console {
     shared: Arc<Shared>,
 }
 
+/// Locked before the serial port, never after it.
 #[derive(Default)]
 struct Shared {
     port: Mutex<Option<Port>>,
-    /// The port has room again, or there is another one.
-    room: Condvar,
+    room: Room,
+}
+
+/// Counts how often there was room for input, or another port. Its lock is the last one: the
+/// port calls in with its own held.
+#[derive(Default)]
+struct Room {
+    times: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Room {
+    fn announce(&self) {
+        *lock(&self.times) += 1;
+        self.changed.notify_all();
+    }
+
+    fn times(&self) -> u64 {
+        *lock(&self.times)
+    }
+
+    fn wait_beyond(&self, times: u64) {
+        let guard = lock(&self.times);
+        let wait = self.changed.wait_while(guard, |now| *now == times);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 struct Port {
@@ -41,14 +66,11 @@ impl Console {
     /// Input goes to this port from now on.
     pub fn connect(&self, serial: &Arc<Mutex<Serial>>, control: &Arc<Control>) {
         let shared = self.shared.clone();
-        lock(serial).notify_room(Box::new(move || {
-            drop(lock(&shared.port));
-            shared.room.notify_all();
-        }));
+        lock(serial).notify_room(Box::new(move || shared.room.announce()));
         let filter = io::stdin().is_terminal().then(InputFilter::new);
         let port = Port { serial: serial.clone(), control: control.clone(), filter };
         *lock(&self.shared.port) = Some(port);
-        self.shared.room.notify_all();
+        self.shared.room.announce();
     }
 
     /// Starts reading.
@@ -89,17 +111,18 @@ impl Shared {
     /// On a terminal our keys must work even then, so there what finds no room is dropped, as a
     /// terminal's own input queue would.
     fn forward(&self, typed: &[u8]) {
-        let mut input = typed.to_vec();
-        let mut guard = lock(&self.port);
-        if let Some(port) = guard.as_mut().filter(|port| port.filter.is_some()) {
-            port.type_keys(typed);
-            return;
-        }
-        while !input.is_empty() {
-            let taken = guard.as_ref().map_or(0, |port| lock(&port.serial).enqueue(&input));
-            input.drain(..taken);
-            if !input.is_empty() {
-                guard = self.room.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        let mut rest = typed;
+        while !rest.is_empty() {
+            let times = self.room.times();
+            let mut port = lock(&self.port);
+            match port.as_mut() {
+                Some(port) if port.filter.is_some() => return port.type_keys(rest),
+                Some(port) => rest = &rest[lock(&port.serial).enqueue(rest)..],
+                None => {}
+            }
+            drop(port);
+            if !rest.is_empty() {
+                self.room.wait_beyond(times);
             }
         }
     }

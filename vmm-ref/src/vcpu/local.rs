@@ -32,6 +32,7 @@ pub struct Local {
     events: Events,
     slot: InterruptSlot,
     halted: bool,
+    window_asked: bool,
     /// An ExtINT message (virtual wire through the IOAPIC) waits.
     extint_message: bool,
     tsc: TscAnchor,
@@ -77,6 +78,7 @@ impl Local {
             events: Events::new(Tracking::Backend),
             slot: InterruptSlot::new(),
             halted: false,
+            window_asked: false,
             extint_message: false,
             known_base: None,
             stats: VcpuStats::default(),
@@ -108,6 +110,12 @@ impl Local {
         if window.interrupt && self.slot.interruptibility().interrupt_flag {
             self.halted = false;
         }
+    }
+
+    /// Counts a window when it is asked for, not again at each entry until it opens.
+    pub fn count_window(&mut self, window: Window) {
+        self.stats.windows += u64::from(window.interrupt && !self.window_asked);
+        self.window_asked = window.interrupt;
     }
 
     /// The guest executed HLT.

@@ -118,9 +118,7 @@ impl<B: Vcpu> VcpuThread<B> {
             // when they are collected.
             Some(_) | None => {}
         }
-        if decision.window.interrupt {
-            self.local.stats.windows += 1;
-        }
+        self.local.count_window(decision.window);
         Ok(decision.window)
     }
 
