@@ -55,6 +55,22 @@ impl TscAnchor {
         let ticks = elapsed * u128::from(self.hz) / 1_000_000_000;
         Now { ns, tsc: self.at.tsc.wrapping_add(ticks as u64) }
     }
+
+    /// Which TSC to believe at `computed.ns`: the one that was `read`, or the computed one?
+    ///
+    /// Where the host's TSC is unstable KVM holds a vCPU's TSC while it is out of the guest, and
+    /// lets it catch up at the next entry. A deadline judged by such a reading would never come.
+    /// So a reading that is behind by more than clocks drift is not believed.
+    fn believe(&mut self, computed: Now, read: u64) -> Now {
+        const DRIFT_SHIFT: u32 = 13; // 122 ppm
+        let elapsed = computed.tsc.wrapping_sub(self.at.tsc);
+        let slack = (elapsed >> DRIFT_SHIFT) + self.hz / 100_000;
+        if computed.tsc.saturating_sub(read) > slack {
+            return computed;
+        }
+        self.at = Now { ns: computed.ns, tsc: read };
+        self.at
+    }
 }
 
 impl Local {
@@ -167,17 +183,17 @@ impl Local {
     fn run_timer(&mut self, backend: &impl Vcpu) {
         let due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= monotonic_ns());
         if due(self.next_deadline()) {
-            let now = self.now(backend);
+            let now = self.tsc.believe(self.tsc.now(monotonic_ns()), backend.tsc());
             if let Some(lapic) = &mut self.lapic {
                 lapic.advance(now);
             }
         }
     }
 
-    /// The time, with the TSC read from the backend; from here on it is computed.
-    pub fn now(&mut self, backend: &impl Vcpu) -> Now {
+    /// Reads the TSC from the backend; from here on it is computed. Right after an exit, when no
+    /// hypervisor can have held it.
+    pub fn anchor_tsc(&mut self, backend: &impl Vcpu) {
         self.tsc.at = Now { ns: monotonic_ns(), tsc: backend.tsc() };
-        self.tsc.at
     }
 
     /// What to inject next.
@@ -368,5 +384,40 @@ impl LapicEvents for Outbox<'_> {
 
     fn map_changed(&mut self) {
         self.map_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HZ: u64 = 2_000_000_000;
+    const MS: u64 = 1_000_000;
+
+    fn anchored() -> TscAnchor {
+        TscAnchor { at: Now { ns: 5 * MS, tsc: 1_000 }, hz: HZ }
+    }
+
+    #[test]
+    fn lap_7_between_anchors_the_tsc_is_computed() {
+        assert_eq!(anchored().now(6 * MS), Now { ns: 6 * MS, tsc: 2_001_000 });
+        assert_eq!(anchored().now(0).tsc, 1_000, "a clock that goes back stands still");
+    }
+
+    #[test]
+    fn lap_7_a_tsc_that_drifts_is_believed() {
+        let mut tsc = anchored();
+        let computed = tsc.now(1_005 * MS);
+        let early = computed.tsc - 100;
+        assert_eq!(tsc.believe(computed, early).tsc, early);
+        assert_eq!(tsc.at, Now { ns: 1_005 * MS, tsc: early });
+    }
+
+    #[test]
+    fn lap_7_a_tsc_that_was_held_is_not_believed() {
+        let mut tsc = anchored();
+        let computed = tsc.now(6 * MS);
+        assert_eq!(tsc.believe(computed, 1_000), computed);
+        assert_eq!(tsc.at, anchored().at, "the anchor stays");
     }
 }

@@ -72,7 +72,7 @@ impl<B: Vcpu> VcpuThread<B> {
         let Some(port) = interrupts.vcpus().port(self.local.cpu()) else { return Ok(()) };
         port.attach();
         // The first anchor of the computed TSC, and the backend's first IA32_APIC_BASE.
-        self.local.now(&self.backend);
+        self.local.anchor_tsc(&self.backend);
         self.tell_base()?;
         while let Step::Continue = self.step(port, &mut timer)? {}
         drop(binding);
@@ -136,7 +136,7 @@ impl<B: Vcpu> VcpuThread<B> {
             }
             Served::WriteMsr(index, value) => {
                 if index == IA32_TSC_DEADLINE {
-                    self.local.now(&self.backend);
+                    self.local.anchor_tsc(&self.backend);
                 }
                 let result = self.local.write_msr(index, value, &self.interrupts);
                 self.backend.finish_write_msr(result);
