@@ -215,7 +215,10 @@ impl Lapic {
 
     /// [`Lapic::accept_vector`] for a whole bitmap.
     fn accept_posted(&mut self, vectors: Vectors, trigger: TriggerMode) -> bool {
-        if vectors == Vectors::default() || self.mode() == ApicMode::Disabled {
+        // A sender's destination map may be older than the INIT or the write that turned this APIC
+        // off. It accepts nothing any more: what entered IRR now would come out after the start.
+        let off = self.mode() == ApicMode::Disabled || self.start == StartState::WaitForSipi;
+        if vectors == Vectors::default() || off {
             return false;
         }
         if vectors.has_illegal() {

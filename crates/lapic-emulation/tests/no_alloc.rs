@@ -63,6 +63,9 @@ fn all_1_no_interrupt_allocates() {
     for lapic in &mut lapics {
         lapic.msr_write(0x1b, lapic.apic_base() | 0x400, now(0), &mut last).expect("x2APIC");
         lapic.msr_write(0x80f, 0x1ff, now(0), &mut last).expect("enable");
+        // Start-up to self: one that waits for it accepts no interrupt. The BSP ignores it.
+        lapic.host_icr(0x4_0610).expect("a legal ICR value");
+        let _ = lapic.take_sipi();
     }
     let entries: Vec<_> = lapics.iter().map(Lapic::destination_entry).collect();
     let map = DestinationMap::new(&entries);

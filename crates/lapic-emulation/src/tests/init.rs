@@ -80,6 +80,25 @@ fn lap_9_a_sipi_before_the_init_is_discarded() {
 }
 
 #[test]
+fn lap_9_a_fixed_ipi_to_a_waiting_ap_is_lost() {
+    // The sender's destination map is older than the INIT.
+    let mut rig = running_ap();
+    rig.write(reg::SVR, 0x1ff);
+    rig.post(message(Init, 5, 0));
+    rig.post(message(Fixed, 5, 0x60));
+    assert!(rig.sync().init);
+    assert!(rig.lapic.take_init(&mut rig.events));
+    rig.post(message(Fixed, 5, 0x61));
+    assert!(!rig.sync().vectors);
+    rig.post(message(StartUp, 5, 0x10));
+    rig.post(message(Fixed, 5, 0x62));
+    let _ = rig.sync();
+    assert_eq!(rig.lapic.take_sipi(), Some(0x10));
+    rig.write(reg::SVR, 0x1ff);
+    assert_eq!((rig.lapic.pending(), rig.read(reg::IRR + 0x30)), (None, 0));
+}
+
+#[test]
 fn lap_9_a_sipi_after_the_init_is_latched_at_every_moment() {
     // Before the target looked, after it looked, and after it handled the INIT.
     for moment in 0..3 {
