@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::devices::clock::host_wall_clock;
 use crate::devices::serial::OutputStop;
 use crate::devices::{
-    reset, serial, testdev, AcpiPmDevice, CmosConfig, CmosDevice, ResetControl, Serial,
+    acpi_pm, reset, serial, testdev, AcpiPmDevice, CmosConfig, CmosDevice, ResetControl, Serial,
     SerialOutput, SharedClock, SharedIrqLine, TestDevice, I8042,
 };
 use crate::interrupts::{DeviceLine, Interrupts, IoApicPage, PicPorts};
@@ -128,9 +128,9 @@ impl Builder<'_> {
         let alarm = Alarm::new()?;
         pm.notify_deadline(notifier(&alarm));
         let pm = Arc::new(Mutex::new(pm));
-        self.bus.add_locked(layout::PM1A_EVENT, layout::PM1A_EVENT_LEN.into(), &pm)?;
-        self.bus.add_locked(layout::PM1A_CONTROL, layout::PM1A_CONTROL_LEN.into(), &pm)?;
-        self.bus.add_locked(layout::PM_TIMER, layout::PM_TIMER_LEN.into(), &pm)?;
+        for (first, count) in acpi_pm::PORT_RANGES {
+            self.bus.add_locked(first, count, &pm)?;
+        }
         let expired = Box::new(move |now| lock(&pm).advance(now));
         self.timed.push(Timed { alarm, expired });
         let reset = Arc::new(Mutex::new(ResetControl::new(self.control.clone())));

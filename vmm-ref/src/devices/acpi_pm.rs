@@ -31,8 +31,11 @@ const TIMER: u16 = 1 << 0;
 const GLOBAL: u16 = 1 << 5;
 /// PM1 status and enable bit 8: the power button was pressed.
 const POWER_BUTTON: u16 = 1 << 8;
+/// PM1 status and enable bit 10: the RTC's alarm. Writable, since Linux complains where it cannot
+/// be enabled; never set here: there is no sleep that an alarm could end.
+const RTC: u16 = 1 << 10;
 /// The enable bits that hold what is written.
-const ENABLE_WRITABLE: u16 = TIMER | GLOBAL | POWER_BUTTON;
+const ENABLE_WRITABLE: u16 = TIMER | GLOBAL | POWER_BUTTON | RTC;
 
 /// PM1 control bit 0: power management events raise the SCI. Always set.
 const SCI_EN: u16 = 1 << 0;
