@@ -13,7 +13,7 @@ use crate::{ui, workspace};
 /// The behaviours' prefixes, as they stand in front of tests' names.
 const PREFIXES: [&str; 7] = ["pic", "pit", "ioa", "lap", "rte", "evt", "all"];
 /// Where tests are.
-const TREES: [&str; 4] = ["crates", "vmm-ref", "tests", "fuzz/src"];
+const TREES: [&str; 5] = ["crates", "vmm-ref", "tests", "fuzz/src", "xtask/src"];
 
 /// Behaviour id ("PIC-7") to "package: test" lists.
 type Shown = BTreeMap<String, BTreeMap<String, Vec<String>>>;
@@ -71,9 +71,8 @@ fn row(line: &str) -> Option<(&str, &str)> {
 }
 
 fn list(tests: &BTreeMap<String, Vec<String>>) -> String {
-    let package = |(package, names): (&String, &Vec<String>)| {
-        format!("{package}: {}", names.join(", "))
-    };
+    let package =
+        |(package, names): (&String, &Vec<String>)| format!("{package}: {}", names.join(", "));
     tests.iter().map(package).collect::<Vec<_>>().join("; ")
 }
 
@@ -150,6 +149,32 @@ mod tests {
         assert_eq!(ids("pit_3_4_5_agree"), ["PIT-3", "PIT-4", "PIT-5"]);
         assert_eq!(ids("ioa_1_the_8_bits"), ["IOA-1"]);
         assert_eq!(ids("pick_7"), [""; 0]);
+    }
+
+    /// The manifests and crate roots below crates/.
+    fn crates() -> Vec<(String, String)> {
+        let folders = fs::read_dir(workspace::root().join("crates")).unwrap();
+        let read = |folder: &Path, file| fs::read_to_string(folder.join(file)).unwrap();
+        let both = |folder: PathBuf| (read(&folder, "Cargo.toml"), read(&folder, "src/lib.rs"));
+        folders.map(|folder| both(folder.unwrap().path())).collect()
+    }
+
+    #[test]
+    fn all_1_every_crate_is_no_std_and_forbids_unsafe_code() {
+        for (_, root) in crates() {
+            let attribute = |text: &str| root.lines().any(|line| line == text);
+            assert!(attribute("#![no_std]") && attribute("#![forbid(unsafe_code)]"), "{root}");
+        }
+    }
+
+    #[test]
+    fn all_4_every_crate_denies_missing_documentation() {
+        let workspace = fs::read_to_string(workspace::root().join("Cargo.toml")).unwrap();
+        assert!(workspace.contains("\nmissing_docs = \"deny\"\n"));
+        for (manifest, root) in crates() {
+            assert!(manifest.contains("[lints]\nworkspace = true"), "{manifest}");
+            assert!(!root.contains("allow(missing_docs)"), "{root}");
+        }
     }
 
     #[test]

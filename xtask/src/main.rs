@@ -6,6 +6,7 @@
 //! the other three need.
 
 mod boot;
+mod conformance;
 mod cpio;
 mod fetch;
 mod guest;
@@ -37,6 +38,8 @@ enum Command {
     Test(test::Args),
     /// Run Linux guests under vmm-ref on a full KVM, inside one QEMU machine
     Nested(nested::Args),
+    /// Write the tests of each behaviour into docs/conformance.md
+    Conformance(conformance::Args),
     /// Get the Debian kernel, busybox and QEMU into target/ (without root)
     Fetch,
     /// Process 1 of the nested rig's machine; not for use by hand
@@ -62,6 +65,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Boot(args) => boot::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Nested(args) => nested::main(&args),
+        Command::Conformance(args) => conformance::main(&args),
         Command::Fetch => fetch::main(),
         Command::RigAgent { cases } => nested::agent::main(&cases),
     }

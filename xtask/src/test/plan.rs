@@ -74,6 +74,7 @@ pub fn steps() -> Result<Vec<Step>> {
             "lints, all features",
             "clippy --locked --workspace --all-features --all-targets -- -D warnings",
         ),
+        Step::new("behaviours have tests", "xtask conformance --check"),
     ];
     for package in packages()? {
         let build = format!("clippy --locked --package {} --no-default-features", package.name);
