@@ -39,8 +39,12 @@ pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome
             rig::run(&packages, &initramfs, names, &mut reporter)?;
         }
         Backend::Direct => {
-            let files =
-                Files { vmm: &programs.vmm, kernel: &guest.kernel, initramfs: &guest.initramfs };
+            let files = Files {
+                vmm: &programs.vmm,
+                kernel: &guest.kernel,
+                initramfs: &guest.initramfs,
+                cmdline: "",
+            };
             for name in names {
                 let case = cases::find(name).with_context(|| format!("no case {name}"))?;
                 reporter.start(name)?;

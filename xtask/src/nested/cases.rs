@@ -2,8 +2,8 @@
 //! The guests that have to boot, as data: how vmm-ref is called, what is typed, what must show.
 
 use std::ffi::OsString;
-use std::path::Path;
 
+use super::driver::Files;
 use super::interrupts::Check;
 
 /// One guest.
@@ -73,11 +73,12 @@ const CMDLINE: &str = "console=ttyS0 panic=-1";
 
 impl Case {
     /// vmm-ref's arguments.
-    pub fn arguments(&self, kernel: &Path, initramfs: &Path) -> Vec<OsString> {
-        let cmdline = format!("{CMDLINE} {}", self.cmdline);
-        let mut arguments: Vec<OsString> = vec!["--kernel".into(), kernel.into()];
-        arguments.extend(["--initramfs".into(), initramfs.into()]);
-        arguments.extend(["--cmdline".into(), cmdline.trim_end().into()]);
+    pub fn arguments(&self, files: &Files) -> Vec<OsString> {
+        let words = [CMDLINE, self.cmdline, files.cmdline];
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        let mut arguments: Vec<OsString> = vec!["--kernel".into(), files.kernel.into()];
+        arguments.extend(["--initramfs".into(), files.initramfs.into()]);
+        arguments.extend(["--cmdline".into(), words.join(" ").into()]);
         arguments.extend(["--cpus".into(), format!("boot={}", self.cpus).into()]);
         arguments.extend(
             ["--memory", "size=512M", "--serial", "tty", "--console", "off"].map(Into::into),
@@ -212,7 +213,11 @@ pub fn find(name: &str) -> Option<Case> {
     }
     let (topology, cpus) = name.strip_prefix("boot-")?.split_once('-')?;
     let topology = ["pic", "ioapic"].into_iter().find(|known| *known == topology)?;
-    Some(Case::boot(name, "a boot to the shell", topology, cpus.parse().ok()?))
+    let about = match topology {
+        "pic" => "Debian on 8259A pair and 8254",
+        _ => "Debian on IOAPIC and local APICs",
+    };
+    Some(Case::boot(name, about, topology, cpus.parse().ok()?))
 }
 
 fn run(label: &'static str, command: &str) -> Step {

@@ -36,6 +36,8 @@ pub struct Files<'a> {
     pub kernel: &'a Path,
     /// The guest's initramfs.
     pub initramfs: &'a Path,
+    /// What the place where it runs adds to the kernel's command line.
+    pub cmdline: &'a str,
 }
 
 /// How long a guest may stay silent, and run.
@@ -83,7 +85,7 @@ impl Ending {
 /// Runs a case to its end.
 pub fn run(case: &Case, files: &Files, to: &mut dyn Audience) -> Result<Ending> {
     let mut command = Command::new(files.vmm);
-    command.args(case.arguments(files.kernel, files.initramfs));
+    command.args(case.arguments(files));
     run_command(case, command, &PATIENCE, to)
 }
 

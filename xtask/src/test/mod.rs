@@ -83,7 +83,10 @@ fn run_step(step: &Step, place: &str) -> Result<Tally> {
         // A command that fails without a failed test did not get to run them all; one that
         // succeeds without any test did not do what it is here for.
         Measure::Tests => {
-            if (!status.success() && tally.failed == 0) || tally.passed + tally.failed == 0 {
+            if tally.passed + tally.failed == 0 {
+                last.extend_from_slice(b"no test was run\n");
+                tally.failed += 1;
+            } else if !status.success() && tally.failed == 0 {
                 tally.failed += 1;
             }
         }

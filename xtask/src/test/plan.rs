@@ -29,8 +29,8 @@ pub enum Measure {
     Tests,
 }
 
-/// The crates whose atomics are model-checked under every interleaving.
-const LOOM: [&str; 2] = ["lapic-emulation", "vcpu-events"];
+/// The crates whose atomics are model-checked under every interleaving, and where the models are.
+const LOOM: [(&str, &str); 2] = [("lapic-emulation", "--lib loom"), ("vcpu-events", "--test loom")];
 
 impl Step {
     fn new(name: impl Into<String>, arguments: &str) -> Self {
@@ -97,9 +97,9 @@ pub fn steps() -> Result<Vec<Step>> {
         Step::new("documentation", "doc --locked --workspace --all-features --no-deps")
             .with("RUSTDOCFLAGS", "-D warnings"),
     );
-    for name in LOOM {
+    for (name, models) in LOOM {
         let target = workspace::target().join("loom");
-        let test = format!("test --locked --release --package {name} --lib loom --target-dir");
+        let test = format!("test --locked --release --package {name} {models} --target-dir");
         let mut step = Step::new(format!("interleavings of {name}"), &test)
             .with("RUSTFLAGS", "--cfg loom")
             .counting_tests();
@@ -177,7 +177,7 @@ mod tests {
             let kvm = format!("build {name} with kvm");
             assert!(steps.iter().any(|step| step.name == kvm), "{kvm}");
         }
-        for name in LOOM {
+        for (name, _) in LOOM {
             let step = steps.iter().find(|step| step.name == format!("interleavings of {name}"));
             assert!(step.is_some_and(|step| step.command_line().starts_with("RUSTFLAGS=")));
         }
