@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod delivery;
 pub mod group;
@@ -26,6 +28,11 @@ pub mod router;
 pub mod state;
 mod sync;
 pub mod wire;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use delivery::Delivery;
 pub use group::{

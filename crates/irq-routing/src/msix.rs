@@ -7,16 +7,22 @@
 //! one load and a send; a message is never half old and half new, and an interrupt raised while
 //! another CPU unmasks is sent by exactly one of the two.
 
+mod vector;
+
 use alloc::vec::Vec;
 
+use self::vector::{
+    control_bits, entry_word, EntryWrite, Vector, DISABLED, FUNCTION_MASKED, MASKED, PENDING,
+    SILENT, VECTOR_MASK,
+};
 use crate::group::{
     GroupError, GroupKind, InterruptSourceGroup, MsiBackend, RouteChange, SourceConfig,
 };
-use crate::notify::{bind_gsi, withdraw, NO_GSI};
+use crate::notify::{bind_gsi, withdraw};
 use crate::packed;
 use crate::state::MsixState;
-use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Relaxed, SeqCst};
-use crate::{Delivery, Gsi, Msi, MsiFormat};
+use crate::sync::{AtomicU16, Relaxed, SeqCst};
+use crate::{Delivery, MsiFormat};
 
 /// Vectors that an MSI-X table can have.
 pub const MAX_MSIX_VECTORS: usize = 2048;
@@ -27,33 +33,6 @@ pub const MSIX_ENTRY_SIZE: u64 = 16;
 pub const CONTROL_ENABLE: u16 = 1 << 15;
 /// Message control: function mask.
 pub const CONTROL_FUNCTION_MASK: u16 = 1 << 14;
-
-/// Vector control: mask bit.
-const VECTOR_MASK: u32 = 1;
-
-// The bits of a vector's word above its message.
-const MASKED: u64 = 1 << 60;
-const PENDING: u64 = 1 << 61;
-const FUNCTION_MASKED: u64 = 1 << 62;
-const DISABLED: u64 = 1 << 63;
-const SILENT: u64 = MASKED | FUNCTION_MASKED | DISABLED;
-
-/// One vector.
-#[derive(Debug)]
-struct Vector {
-    word: AtomicU64,
-    /// The first three dwords as the guest wrote them, for reading back.
-    raw: [AtomicU32; 3],
-    /// The GSI behind the notifier, or [`NO_GSI`].
-    gsi: AtomicU32,
-}
-
-/// A change of an entry: the bits of each dword that `masks` names, from `values`.
-#[derive(Clone, Copy, Default)]
-struct EntryWrite {
-    values: [u32; 4],
-    masks: [u32; 4],
-}
 
 /// An MSI-X table with its pending bits, and the device's handle to raise its interrupts.
 #[derive(Debug)]
@@ -182,30 +161,11 @@ impl<B: MsiBackend> MsixGroup<B> {
     /// bits that do not exist, and for a pending bit of a vector that nothing masks. Then as
     /// [`MsixGroup::write_table`].
     pub fn restore(&self, state: &MsixState) -> Result<(), GroupError> {
-        let count = self.vectors.len();
-        let bits = control_bits(state.control);
-        let words = || {
-            state.entries.iter().enumerate().map(|(index, entry)| {
-                let pending =
-                    state.pending.get(index / 64).is_some_and(|word| word & 1 << (index % 64) != 0);
-                entry_word(entry, pending) | bits
-            })
-        };
-        let stray = state.pending.iter().enumerate().any(|(index, word)| {
-            let here = count.saturating_sub(index * 64).min(64) as u32;
-            word.checked_shr(here).is_some_and(|beyond| beyond != 0)
-        });
-        let valid = state.entries.len() == count
-            && state.pending.len() == count.div_ceil(64)
-            && !stray
-            && state.control & !(CONTROL_ENABLE | CONTROL_FUNCTION_MASK) == 0
-            && state.entries.iter().all(|entry| entry[0] & 3 == 0 && entry[3] <= VECTOR_MASK)
-            && words().all(|word| word & PENDING == 0 || word & SILENT != 0);
-        if !valid {
+        if !self.can_be_in(state) {
             return Err(GroupError::InvalidState);
         }
         self.control.store(state.control, SeqCst);
-        for ((vector, entry), word) in self.vectors.iter().zip(&state.entries).zip(words()) {
+        for ((vector, entry), word) in self.vectors.iter().zip(&state.entries).zip(words(state)) {
             vector.word.store(word, SeqCst);
             vector.raw.iter().zip(entry).for_each(|(raw, dword)| raw.store(*dword, Relaxed));
         }
@@ -222,6 +182,20 @@ impl<B: MsiBackend> MsixGroup<B> {
     /// The machine behind the group.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    fn can_be_in(&self, state: &MsixState) -> bool {
+        let count = self.vectors.len();
+        let stray = |(index, word): (usize, &u64)| {
+            let here = count.saturating_sub(index * 64).min(64) as u32;
+            word.checked_shr(here).is_some_and(|beyond| beyond != 0)
+        };
+        state.entries.len() == count
+            && state.pending.len() == count.div_ceil(64)
+            && !state.pending.iter().enumerate().any(stray)
+            && state.control & !(CONTROL_ENABLE | CONTROL_FUNCTION_MASK) == 0
+            && state.entries.iter().all(|entry| entry[0] & 3 == 0 && entry[3] <= VECTOR_MASK)
+            && words(state).all(|word| word & PENDING == 0 || word & SILENT != 0)
     }
 
     fn vector(&self, index: usize) -> Result<&Vector, GroupError> {
@@ -359,108 +333,13 @@ impl<B: MsiBackend> Drop for MsixGroup<B> {
     }
 }
 
-impl Vector {
-    fn new() -> Self {
-        Vector {
-            word: AtomicU64::new(reset_word()),
-            raw: core::array::from_fn(|_| AtomicU32::new(0)),
-            gsi: AtomicU32::new(NO_GSI),
-        }
-    }
-
-    /// The path of every interrupt.
-    fn trigger<B: MsiBackend>(&self, backend: &B) -> Delivery {
-        let mut word = self.word.load(SeqCst);
-        while word & SILENT != 0 {
-            if word & DISABLED != 0 {
-                return Delivery::Ignored;
-            }
-            // Fails if the word changed, then perhaps unmasked: whoever unmasks after this
-            // succeeded sees the pending bit in the same word.
-            match self.word.compare_exchange(word, word | PENDING, SeqCst, SeqCst) {
-                Ok(_) => return Delivery::Coalesced,
-                Err(now) => word = now,
-            }
-        }
-        send(word, backend)
-    }
-
-    /// Changes the word; if it leaves nothing to mask a pending interrupt, sends that.
-    fn change<B: MsiBackend>(&self, change: impl Fn(u64) -> u64, backend: &B) {
-        let mut word = self.word.load(SeqCst);
-        loop {
-            let next = change(word);
-            let deliver = next & SILENT == 0 && next & PENDING != 0;
-            let next = if deliver { next & !PENDING } else { next };
-            match self.word.compare_exchange(word, next, SeqCst, SeqCst) {
-                Ok(_) => {
-                    if deliver {
-                        let _ = send(next, backend);
-                    }
-                    return;
-                }
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    fn reset(&self) {
-        self.word.store(reset_word(), SeqCst);
-        self.raw.iter().for_each(|dword| dword.store(0, Relaxed));
-    }
-
-    fn dword(&self, dword: usize) -> u32 {
-        match self.raw.get(dword) {
-            Some(raw) => raw.load(Relaxed),
-            None => u32::from(self.word.load(SeqCst) & MASKED != 0),
-        }
-    }
-
-    /// Keeps what the guest wrote; gives the three dwords back as they are now. Address bits
-    /// 1:0 are read-only zeroes.
-    fn store_raw(&self, write: EntryWrite) -> [u32; 3] {
-        core::array::from_fn(|dword| {
-            let mask = write.masks[dword];
-            let writable = if dword == 0 { !3 } else { !0 };
-            let value = (self.raw[dword].load(Relaxed) & !mask | write.values[dword]) & writable;
-            if mask != 0 {
-                self.raw[dword].store(value, Relaxed);
-            }
-            value
-        })
-    }
-
-    fn gsi(&self) -> Option<Gsi> {
-        Some(self.gsi.load(SeqCst)).filter(|gsi| *gsi != NO_GSI).map(Gsi)
-    }
-
-    fn route(&self) -> Option<RouteChange> {
-        let gsi = self.gsi()?;
-        let word = self.word.load(SeqCst);
-        let msi = if word & SILENT == 0 { packed::message(word) } else { None };
-        Some(RouteChange { gsi, msi })
-    }
-}
-
-fn reset_word() -> u64 {
-    packed::with_message(0, Msi::default()) | MASKED | DISABLED
-}
-
-fn entry_word(entry: &[u32; 4], pending: bool) -> u64 {
-    let word = packed::with_low(0, entry[0]);
-    let word = packed::with_data(packed::with_high(word, entry[1]), entry[2]);
-    let masked = if entry[3] & VECTOR_MASK != 0 { MASKED } else { 0 };
-    word | masked | if pending { PENDING } else { 0 }
-}
-
-fn control_bits(control: u16) -> u64 {
-    let disabled = if control & CONTROL_ENABLE == 0 { DISABLED } else { 0 };
-    let masked = if control & CONTROL_FUNCTION_MASK != 0 { FUNCTION_MASKED } else { 0 };
-    disabled | masked
-}
-
-fn send<B: MsiBackend>(word: u64, backend: &B) -> Delivery {
-    packed::message(word).map_or(Delivery::Ignored, |msi| backend.send(msi))
+/// The words of a saved table.
+fn words(state: &MsixState) -> impl Iterator<Item = u64> + '_ {
+    let bits = control_bits(state.control);
+    state.entries.iter().enumerate().map(move |(index, entry)| {
+        let pending = state.pending.get(index / 64);
+        entry_word(entry, pending.is_some_and(|word| word & 1 << (index % 64) != 0)) | bits
+    })
 }
 
 /// The address of each byte of an access. One that runs off the end of the address space stays
