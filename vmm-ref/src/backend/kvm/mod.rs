@@ -31,6 +31,9 @@ pub enum KvmError {
     /// /dev/kvm cannot be opened.
     #[error("cannot open /dev/kvm: {0} (is KVM loaded, and may this user open it?)")]
     Open(#[source] kvm_ioctls::Error),
+    /// Something else answers there.
+    #[error("/dev/kvm is not KVM's device: {0}")]
+    NotKvm(#[source] kvm_ioctls::Error),
     /// Another API version.
     #[error("/dev/kvm speaks API version {0}, not 12")]
     Version(i32),
@@ -115,6 +118,7 @@ fn open() -> Result<Kvm, KvmError> {
     let kvm = Kvm::new().map_err(KvmError::Open)?;
     match kvm.get_api_version() {
         API_VERSION => {}
+        -1 => return Err(KvmError::NotKvm(kvm_ioctls::Error::last())),
         other => return Err(KvmError::Version(other)),
     }
     for (cap, name) in [
