@@ -44,26 +44,26 @@ fn build() -> Result<(), String> {
     let library = ["start.S", "guest.c", "controllers.c", "smp.c"];
     let library: Vec<_> = library.iter().map(|file| Path::new("guests/lib").join(file)).collect();
     for directory in ["guests", "guests/faulty"] {
-        for source in sources(Path::new(directory), "c")? {
+        for source in sources(Path::new(directory))? {
             let mut files = library.clone();
             files.push(source.clone());
-            let script = ["-m64", "-mgeneral-regs-only", "-Wl,-T,guests/lib/link.ld"];
-            compile(&script, &files, &elf(&out, &source))?;
+            let target = ["-m64", "-mgeneral-regs-only", "-Wl,-T,guests/lib/link.ld"];
+            compile(&target, &files, &elf(&out, &source))?;
         }
     }
-    for source in sources(Path::new("guests"), "S")? {
-        let script = ["-m32", "-Wl,-T,guests/lib/link32.ld"];
-        compile(&script, &[source.clone()], &elf(&out, &source))?;
+    for source in sources(Path::new("guests/32bit"))? {
+        let target = ["-m32", "-mgeneral-regs-only", "-Wl,-T,guests/lib/link32.ld"];
+        compile(&target, std::slice::from_ref(&source), &elf(&out, &source))?;
     }
     Ok(())
 }
 
-fn sources(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+fn sources(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let entries =
         fs::read_dir(directory).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
     let entries = entries.map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.retain(|path| path.extension().is_some_and(|found| found == "c"));
     paths.sort();
     Ok(paths)
 }

@@ -38,7 +38,7 @@ impl fmt::Display for Topology {
 /// One guest program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guest {
-    /// Its source is `tests/guests/NAME.c` or `.S`.
+    /// Its source is `tests/guests/NAME.c` or `tests/guests/32bit/NAME.c`.
     pub name: &'static str,
     /// The machines that it runs on.
     pub topologies: &'static [Topology],
@@ -71,12 +71,26 @@ const fn guest(name: &'static str, topologies: &'static [Topology], cpus: u32) -
 }
 
 /// All guests that check something.
-pub const GUESTS: [Guest; 5] = [
+pub const GUESTS: [Guest; 19] = [
+    guest("apic_base", IOAPIC, 1),
+    guest("counts", BOTH, 1),
+    guest("halt", BOTH, 1),
+    guest("init_sipi", IOAPIC, 4),
     guest("ioapic", IOAPIC, 1),
+    guest("ipi", IOAPIC, 4),
+    guest("ipi_x2apic", IOAPIC, 18),
+    guest("lapic_error", IOAPIC, 1),
     guest("lapic_timer", IOAPIC, 1),
+    guest("multiboot", BOTH, 1),
+    guest("nmi", IOAPIC, 2),
     guest("pic", BOTH, 1),
     guest("pic_spurious", IOAPIC, 1),
     guest("pit", BOTH, 1),
+    guest("rtc", BOTH, 1),
+    guest("serial", BOTH, 1),
+    guest("tpr", IOAPIC, 1),
+    guest("virtual_wire", IOAPIC, 1),
+    guest("x2apic", IOAPIC, 1),
 ];
 
 #[cfg(test)]
@@ -85,9 +99,10 @@ mod tests {
 
     #[test]
     fn the_list_has_every_source_and_nothing_else() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-        let mut sources: Vec<String> = std::fs::read_dir(directory)
-            .unwrap()
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+        let mut sources: Vec<String> = [root.clone(), root.join("32bit")]
+            .iter()
+            .flat_map(|directory| std::fs::read_dir(directory).unwrap())
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.is_file())
             .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())

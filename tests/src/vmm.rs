@@ -29,15 +29,6 @@ impl Vmm {
         Vmm { command }
     }
 
-    /// Runs through another program: `sudo`, `unshare`. `wrapper` must end by running its
-    /// arguments.
-    pub fn through(self, wrapper: &[&str]) -> Self {
-        let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).arg(self.command.get_program()).args(self.command.get_args());
-        command.stdin(Stdio::null());
-        Vmm { command }
-    }
-
     /// Adds an argument.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
@@ -72,6 +63,12 @@ impl Vmm {
         let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.unwrap_or_else(|error| panic!("cannot run {description}: {error}"));
         finish(child, description)
+    }
+}
+
+impl From<Command> for Vmm {
+    fn from(command: Command) -> Self {
+        Vmm { command }
     }
 }
 
