@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use irq_routing::{Call, Gsi, Msi, MsiFormat, Route, Target};
 use kvm_bindings::{
-    kvm_irqchip, kvm_irqfd, kvm_mp_state, kvm_msr_entry, kvm_pit_config, kvm_vapic_addr,
-    KvmIrqRouting, Msrs, KVM_IRQFD_FLAG_RESAMPLE, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
+    kvm_irqchip, kvm_irqfd, kvm_mp_state, kvm_msr_entry, kvm_pit_config, kvm_vapic_addr, Msrs,
+    KVM_IRQFD_FLAG_RESAMPLE, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED,
     KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_SIPI_RECEIVED, KVM_MP_STATE_UNINITIALIZED,
 };
 
@@ -125,8 +125,7 @@ fn set_mp_state(rig: &Rig, mp_state: u32) -> Result<(), i32> {
 
 fn set_routing(rig: &Rig, target: Target) -> Result<(), i32> {
     let route = Route { gsi: Gsi(MSI_GSI), target }.to_kvm(MsiFormat::Xapic).expect("a route");
-    let routing = KvmIrqRouting::from_entries(&[route]).expect("one route");
-    rig.vm.set_gsi_routing(&routing).map_err(|error| error.errno())
+    rig.set_entries(&[route])
 }
 
 fn get_irqchip(rig: &Rig) -> Result<kvm_irqchip, i32> {

@@ -3,10 +3,11 @@
 
 use std::os::fd::AsRawFd;
 
-use irq_routing::IrqchipMode;
+use irq_routing::{IrqchipMode, MsiFormat, RouteTable};
 use kvm_bindings::{
-    kvm_enable_cap, kvm_interrupt, kvm_irq_level, kvm_regs, kvm_userspace_memory_region,
-    KVM_CAP_SPLIT_IRQCHIP,
+    kvm_enable_cap, kvm_interrupt, kvm_irq_level, kvm_irq_routing_entry, kvm_regs,
+    kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API,
+    KVM_X2APIC_API_USE_32BIT_IDS,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 
@@ -115,6 +116,24 @@ impl Rig {
             VcpuExit::IoOut(port, _) => Some(port as u8),
             other => panic!("unexpected exit {other:?}"),
         })
+    }
+
+    /// `KVM_SET_GSI_ROUTING` with a whole table.
+    pub fn set_routes(&self, table: &RouteTable) -> Result<(), i32> {
+        self.set_entries(&table.to_kvm(MsiFormat::Xapic).expect("valid messages"))
+    }
+
+    /// `KVM_SET_GSI_ROUTING`.
+    pub fn set_entries(&self, entries: &[kvm_irq_routing_entry]) -> Result<(), i32> {
+        let routing = KvmIrqRouting::from_entries(entries).expect("not too many routes");
+        self.vm.set_gsi_routing(&routing).map_err(|error| error.errno())
+    }
+
+    /// `KVM_CAP_X2APIC_API`: destination bits 31:8 in `address_hi`.
+    pub fn enable_x2apic_ids(&self) {
+        let mut cap = kvm_enable_cap { cap: KVM_CAP_X2APIC_API, ..Default::default() };
+        cap.args[0] = KVM_X2APIC_API_USE_32BIT_IDS.into();
+        self.vm.enable_cap(&cap).expect("KVM_CAP_X2APIC_API");
     }
 
     /// `KVM_IRQ_LINE_STATUS`: below 0 nobody was there to take it.
