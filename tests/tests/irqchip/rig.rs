@@ -3,9 +3,9 @@
 
 use std::os::fd::AsRawFd;
 
-use irq_routing::{IrqchipMode, MsiFormat, RouteTable};
+use irq_routing::{IrqchipMode, MsiFormat, RouteTable, Target};
 use kvm_bindings::{
-    kvm_enable_cap, kvm_interrupt, kvm_irq_level, kvm_irq_routing_entry, kvm_regs,
+    kvm_enable_cap, kvm_interrupt, kvm_irq_level, kvm_irq_routing_entry, kvm_irqchip, kvm_regs,
     kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API,
     KVM_X2APIC_API_USE_32BIT_IDS,
 };
@@ -116,6 +116,24 @@ impl Rig {
             VcpuExit::IoOut(port, _) => Some(port as u8),
             other => panic!("unexpected exit {other:?}"),
         })
+    }
+
+    /// The inputs of the kernel's chips that have seen their line rise, in [`Target`]'s order.
+    pub fn pins(&self) -> Vec<Target> {
+        let chip = |chip_id| {
+            let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+            self.vm.get_irqchip(&mut chip).expect("KVM_GET_IRQCHIP");
+            chip.chip
+        };
+        // SAFETY: the kernel filled in the member that belongs to the chip id, and all members are
+        // plain integers.
+        let (master, slave, ioapic) =
+            unsafe { (chip(0).pic.irr, chip(1).pic.irr, chip(2).ioapic.irr) };
+        let pic = u16::from_le_bytes([master, slave]);
+        let pic = (0..16).filter(|pin| pic & 1 << pin != 0).map(Target::Pic);
+        let ioapic = (0..24).filter(|pin| ioapic & 1 << pin != 0).map(Target::IoApic);
+        // The slave's output is the master's input 2: a cascade, not a routed line.
+        pic.filter(|target| *target != Target::Pic(2)).chain(ioapic).collect()
     }
 
     /// `KVM_SET_GSI_ROUTING` with a whole table.
