@@ -15,7 +15,7 @@ static void on_vector(uint8_t vector) {
 
 static int set_mode_faults(uint64_t mode) { return wrmsr_faults(IA32_APIC_BASE, base | mode); }
 
-static void transitions(void) {
+static void x2apic_transitions(void) {
 	const uint64_t disabled = 0, xapic = APIC_BASE_EN, x2apic = APIC_BASE_EN | APIC_BASE_EXTD;
 	check(set_mode_faults(APIC_BASE_EXTD), "xAPIC to the invalid mode: #GP");
 	check(!set_mode_faults(xapic), "xAPIC to xAPIC");
@@ -26,24 +26,32 @@ static void transitions(void) {
 	check_equal(rdmsr(IA32_APIC_BASE), base | x2apic, "a refused value changes nothing");
 	check(!set_mode_faults(disabled), "x2APIC to disabled");
 	check(set_mode_faults(x2apic), "disabled to x2APIC: #GP");
-	check(set_mode_faults(APIC_BASE_EXTD), "disabled to the invalid mode: #GP");
-	check(!set_mode_faults(disabled), "disabled to disabled");
 	check(!set_mode_faults(xapic), "disabled to xAPIC");
+}
+
+static void transitions(void) {
+	const uint64_t disabled = 0, xapic = APIC_BASE_EN;
 	check(!set_mode_faults(disabled), "xAPIC to disabled");
-	check(!set_mode_faults(xapic), "and back");
+	check(!set_mode_faults(disabled), "disabled to disabled");
+	check(set_mode_faults(APIC_BASE_EXTD), "disabled to the invalid mode: #GP");
+	check(!set_mode_faults(xapic), "disabled to xAPIC");
 	check(wrmsr_faults(IA32_APIC_BASE, base | xapic | 1), "a reserved bit: #GP");
 	check(wrmsr_faults(IA32_APIC_BASE, base | xapic | 1ull << 60), "an address beyond the CPU's: #GP");
+}
+
+static void into_x2apic_mode(void) {
+	check(!set_mode_faults(APIC_BASE_EN | APIC_BASE_EXTD), "into x2APIC mode");
+	check_equal(rdmsr(X2APIC_MSR(APIC_TPR)), 0x20, "TPR is kept");
+	check_equal(rdmsr(X2APIC_MSR(APIC_SVR)), 0x1ff, "SVR is kept");
+	check_equal(rdmsr(X2APIC_MSR(APIC_LVT_ERROR)), 0xdd, "the LVT is kept");
+	check_equal(mmio_read(LAPIC + APIC_TPR), 0xffffffff, "the register page is gone");
 }
 
 static void what_survives(void) {
 	lapic_enable();
 	lapic_write(APIC_TPR, 0x20);
 	lapic_write(APIC_LVT_ERROR, 0xdd);
-	check(!set_mode_faults(APIC_BASE_EN | APIC_BASE_EXTD), "into x2APIC mode");
-	check_equal(rdmsr(X2APIC_MSR(APIC_TPR)), 0x20, "TPR is kept");
-	check_equal(rdmsr(X2APIC_MSR(APIC_SVR)), 0x1ff, "SVR is kept");
-	check_equal(rdmsr(X2APIC_MSR(APIC_LVT_ERROR)), 0xdd, "the LVT is kept");
-	check_equal(mmio_read(LAPIC + APIC_TPR), 0xffffffff, "the register page is gone");
+	if (offers_x2apic()) into_x2apic_mode();
 	check(!set_mode_faults(0), "disabled");
 	check(!set_mode_faults(APIC_BASE_EN), "xAPIC again");
 	check_equal(lapic_read(APIC_SVR), 0xff, "SVR is as after reset");
@@ -72,6 +80,8 @@ void run(void) {
 	base = at_start & ~(APIC_BASE_EN | APIC_BASE_EXTD);
 	check_equal(at_start, LAPIC | APIC_BASE_EN | APIC_BASE_BSP, "xAPIC mode at 0xfee00000 on the boot processor");
 	transitions();
+	if (offers_x2apic()) x2apic_transitions();
+	else check(set_mode_faults(APIC_BASE_EN | APIC_BASE_EXTD), "without CPUID's offer there is no x2APIC mode");
 	what_survives();
 	relocation();
 }

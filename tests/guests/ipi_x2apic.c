@@ -122,6 +122,11 @@ static void from_a_device(void) {
 }
 
 void run(void) {
+	if (!offers_x2apic()) {
+		uint64_t base = rdmsr(IA32_APIC_BASE);
+		check(wrmsr_faults(IA32_APIC_BASE, base | APIC_BASE_EXTD), "without CPUID's offer there is no x2APIC mode");
+		return;
+	}
 	set_handler(VECTOR, on_vector);
 	set_handler(FENCE, on_fence);
 	lapic_enable();

@@ -104,10 +104,11 @@ static void levels(void) {
 }
 
 void run(void) {
-	uint32_t a, b, c, d;
-	cpuid(1, &a, &b, &c, &d);
-	check(c >> 21 & 1, "CPUID offers x2APIC");
-	if (!(c >> 21 & 1)) return;
+	if (!offers_x2apic()) {
+		uint64_t base = rdmsr(IA32_APIC_BASE);
+		check(wrmsr_faults(IA32_APIC_BASE, base | APIC_BASE_EXTD), "without CPUID's offer there is no x2APIC mode");
+		return;
+	}
 	set_handler(VECTOR, on_vector);
 	set_handler(TIMER, on_tick);
 	lapic_enable();

@@ -65,6 +65,12 @@ int has_apic(void) {
 	return d >> 9 & 1;
 }
 
+int offers_x2apic(void) {
+	uint32_t a, b, c, d;
+	cpuid(1, &a, &b, &c, &d);
+	return c >> 21 & 1;
+}
+
 int in_x2apic_mode(void) { return (rdmsr(IA32_APIC_BASE) & APIC_BASE_EXTD) != 0; }
 
 uint32_t lapic_read(uint32_t reg) {

@@ -137,6 +137,8 @@ enum {
 #define ICR_OTHERS (3u << 18)
 int has_apic(void);
 int in_x2apic_mode(void);
+/* Whether CPUID offers x2APIC mode: not on a host whose KVM keeps its MSRs to itself. */
+int offers_x2apic(void);
 uint32_t lapic_read(uint32_t reg);
 void lapic_write(uint32_t reg, uint32_t value);
 /* One bit of the 256-bit registers ISR, TMR, IRR. */
