@@ -18,6 +18,11 @@ mod leaf1 {
     pub const EDX_HTT: u32 = 1 << 28;
 }
 
+/// Leaf 6: the APIC timer always runs. Ours does, but Linux takes this bit and TSC deadlines
+/// together as "no 8254 needed", and then has no clock at all when booted with `nolapic_timer`.
+/// Without deep C-states the bit serves nothing else.
+const LEAF6_EAX_ARAT: u32 = 1 << 2;
+
 /// Leaf 0x8000_0001 (AMD APM vol. 3, "Extended Processor and Processor Feature Identifiers").
 mod extended1 {
     pub const ECX_CMP_LEGACY: u32 = 1 << 1;
@@ -49,6 +54,7 @@ fn adjust(entry: &mut kvm_cpuid_entry2, facts: CpuidFacts, forwarding: Forwardin
     match entry.function {
         0x1 => features(entry, facts, forwarding),
         0x4 => share_no_cache(entry),
+        0x6 => entry.eax &= !LEAF6_EAX_ARAT,
         // Architectural performance monitoring: nobody could deliver its interrupt.
         0xa => clear(entry),
         0xb | 0x1f => topology(entry, facts),
