@@ -34,6 +34,9 @@ pub struct DestinationEntry {
     pub software_enabled: bool,
 }
 
+/// An 8-bit destination that an xAPIC takes for everyone, whoever sent it; an x2APIC does not.
+const XAPIC_BROADCAST: u32 = 0xff;
+
 /// Flat: one list per bit of the logical id; cluster: one per cluster and member bit.
 const FLAT_LISTS: usize = 8;
 const LISTS: usize = FLAT_LISTS + 16 * 4;
@@ -47,6 +50,7 @@ struct Member {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
+    id: u32,
     mode: ApicMode,
     software_enabled: bool,
 }
@@ -71,7 +75,7 @@ impl DestinationMap {
         DestinationMap {
             slots: entries
                 .iter()
-                .map(|e| Slot { mode: e.mode, software_enabled: e.software_enabled })
+                .map(|e| Slot { id: e.id, mode: e.mode, software_enabled: e.software_enabled })
                 .collect(),
             ids: IdTable::new(entries),
             starts,
@@ -95,6 +99,7 @@ impl DestinationMap {
     pub fn targets(&self, message: &InterruptMessage) -> Targets<'_> {
         let kind = match (message.destination, message.destination_mode) {
             (BROADCAST, _) => Kind::All { next: 0, except: None },
+            (XAPIC_BROADCAST, mode) => Kind::Xapics { next: 0, logical: mode.is_logical() },
             (id, DestinationMode::Physical) => Kind::One(self.ids.get(id)),
             (id, DestinationMode::Logical) => Kind::Logical(Logical::new(id)),
         };
@@ -140,6 +145,18 @@ impl DestinationMap {
         }
     }
 
+    /// The next vCPU from `from` on that [`XAPIC_BROADCAST`] means.
+    fn takes_xapic_broadcast(&self, from: usize, logical: bool) -> Option<usize> {
+        let means = |id: u32| match logical {
+            // Bits 7:0 of cluster 0.
+            true => id < 8,
+            false => id == XAPIC_BROADCAST,
+        };
+        let slots = self.slots.iter().enumerate().skip(from);
+        let mut found = slots.filter(|(_, slot)| slot.mode != ApicMode::X2apic || means(slot.id));
+        found.next().map(|(index, _)| index)
+    }
+
     fn list(&self, list: usize) -> &[Member] {
         let (from, to) = (self.starts[list] as usize, self.starts[list + 1] as usize);
         self.members.get(from..to).unwrap_or(&[])
@@ -157,7 +174,15 @@ pub struct Targets<'a> {
 #[derive(Clone, Debug)]
 enum Kind<'a> {
     One(Option<u32>),
-    All { next: usize, except: Option<usize> },
+    All {
+        next: usize,
+        except: Option<usize>,
+    },
+    /// Every xAPIC, and the x2APICs that [`XAPIC_BROADCAST`] addresses as an id or logically.
+    Xapics {
+        next: usize,
+        logical: bool,
+    },
     Logical(Logical<'a>),
 }
 
@@ -175,6 +200,11 @@ impl Iterator for Targets<'_> {
                     if *except == Some(index) {
                         continue;
                     }
+                    index
+                }
+                Kind::Xapics { next, logical } => {
+                    let index = self.map.takes_xapic_broadcast(*next, *logical)?;
+                    *next = index + 1;
                     index
                 }
                 Kind::Logical(logical) => logical.next(self.map)?,

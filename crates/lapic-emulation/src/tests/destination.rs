@@ -46,9 +46,20 @@ fn lap_16_physical() {
     assert_eq!(to(0), [0]);
     assert_eq!(to(7), [1]);
     assert_eq!(to(0x1234), [2]);
-    assert_eq!(to(255), [3], "an ordinary id");
+    assert_eq!(to(255), [0, 1, 3], "an ordinary id for x2APICs, everyone for 8-bit ones");
     assert_eq!(to(8), NOBODY);
     assert_eq!(to(BROADCAST), [0, 1, 2, 3]);
+}
+
+#[test]
+fn lap_16_an_xapic_takes_0xff_for_everyone_whatever_the_senders_format() {
+    let cluster = entry(ApicMode::Xapic, 7, 0x21, true);
+    let entries = [flat(0, 0), cluster, x2apic(3), x2apic(9), x2apic(255)];
+    assert_eq!(targets(&entries, &message(FIXED, 0xff, 0x40)), [0, 1, 4]);
+    assert_eq!(targets(&entries, &logical(FIXED, 0xff, 0x40)), [0, 1, 2]);
+    let entries = [x2apic(0), x2apic(254), x2apic(255)];
+    assert_eq!(targets(&entries, &message(FIXED, 0xff, 0x40)), [2], "an ordinary id");
+    assert_eq!(targets(&entries, &logical(FIXED, 0xff, 0x40)), [0], "bits of cluster 0");
 }
 
 #[test]
@@ -215,6 +226,9 @@ fn matches(entry: &DestinationEntry, message: &InterruptMessage) -> bool {
     }
     let destination = message.destination;
     if destination == BROADCAST {
+        return true;
+    }
+    if destination == 0xff && entry.mode == ApicMode::Xapic {
         return true;
     }
     if message.destination_mode == DestinationMode::Physical {
