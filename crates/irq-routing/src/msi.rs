@@ -55,8 +55,20 @@ pub enum MsiFormat {
     X2apic32,
 }
 
+/// Address bit 3.
+const REDIRECTION_HINT: u64 = 1 << 3;
+
 impl Msi {
-    /// The message that this MSI means.
+    /// The message that this MSI means. A fixed one with the redirection hint (address bit 3)
+    /// goes to one of those it addresses, as one with delivery mode lowest priority does.
+    ///
+    /// ```
+    /// use irq_routing::{DeliveryMode, Msi, MsiFormat};
+    ///
+    /// let mode = |address| Msi { address, data: 0x41 }.decode(MsiFormat::Xapic).map(|m| m.delivery_mode);
+    /// assert_eq!(mode(0xfee0_3004), Ok(DeliveryMode::Fixed));
+    /// assert_eq!(mode(0xfee0_300c), Ok(DeliveryMode::LowestPriority));
+    /// ```
     ///
     /// # Errors
     /// [`InvalidMsi`] where the address is outside the interrupt window or the delivery mode is
@@ -69,6 +81,13 @@ impl Msi {
             .ok()
             .filter(|mode| *mode != DeliveryMode::StartUp)
             .ok_or(InvalidMsi::DeliveryMode(self.data))?;
+        // Redirection hint ("Message Address Register Format"): to the one of lowest priority.
+        let delivery_mode = match delivery_mode {
+            DeliveryMode::Fixed if self.address & REDIRECTION_HINT != 0 => {
+                DeliveryMode::LowestPriority
+            }
+            mode => mode,
+        };
         Ok(InterruptMessage {
             destination: self.destination(format),
             destination_mode: DestinationMode::from_bit(self.address & 4 != 0),
