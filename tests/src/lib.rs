@@ -3,6 +3,7 @@
 //! it.
 
 pub mod guests;
+pub mod oracle;
 pub mod pty;
 pub mod vmm;
 
