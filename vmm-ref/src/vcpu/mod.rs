@@ -7,6 +7,8 @@
 
 mod exit;
 mod local;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
