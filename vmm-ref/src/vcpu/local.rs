@@ -60,12 +60,14 @@ impl TscAnchor {
     ///
     /// Where the host's TSC is unstable KVM holds a vCPU's TSC while it is out of the guest, and
     /// lets it catch up at the next entry. A deadline judged by such a reading would never come.
-    /// So a reading that is behind by more than clocks drift is not believed.
+    /// So a reading that is behind by more than clocks drift is not believed, nor is one that has
+    /// not gone on since the anchor: a short wait is within the slack as a whole.
     fn believe(&mut self, computed: Now, read: u64) -> Now {
         const DRIFT_SHIFT: u32 = 13; // 122 ppm
         let elapsed = computed.tsc.wrapping_sub(self.at.tsc);
         let slack = (elapsed >> DRIFT_SHIFT) + self.hz / 100_000;
-        if computed.tsc.saturating_sub(read) > slack {
+        let behind = computed.tsc.saturating_sub(read);
+        if behind > slack || behind > elapsed / 2 {
             return computed;
         }
         self.at = Now { ns: computed.ns, tsc: read };
@@ -419,5 +421,12 @@ mod tests {
         let computed = tsc.now(6 * MS);
         assert_eq!(tsc.believe(computed, 1_000), computed);
         assert_eq!(tsc.at, anchored().at, "the anchor stays");
+    }
+
+    #[test]
+    fn lap_7_a_tsc_that_is_held_during_a_short_wait_is_not_believed() {
+        let mut tsc = anchored();
+        let computed = tsc.now(5 * MS + 4_000);
+        assert_eq!(tsc.believe(computed, 1_100), computed, "or the deadline would move for ever");
     }
 }

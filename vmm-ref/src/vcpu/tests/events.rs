@@ -134,6 +134,23 @@ fn lap_7_the_timer_interrupts_a_halted_cpu_by_itself() {
 }
 
 #[test]
+fn lap_7_a_deadline_comes_although_the_hypervisor_holds_the_tsc() {
+    const TSC_DEADLINE: u32 = 0x6e0;
+    let mut rig = Rig::bsp();
+    rig.exit_open(Back::Store(0xfee0_0320, 0x4_00ec));
+    rig.script.hold_tsc(1_000_000);
+    rig.exit_open(Back::WriteMsr(TSC_DEADLINE, 1_000_000 + 5_000));
+    rig.exit_open(Back::Halt);
+    let mut sleeps = 0;
+    while rig.vcpu.local.activity() == Activity::Halted {
+        rig.step();
+        sleeps += 1;
+        assert!(sleeps < 1000, "5 us are long over");
+    }
+    assert_eq!(rig.vcpu.local.stats.injected[0xec], 1);
+}
+
+#[test]
 fn a_triple_fault_ends_the_machine() {
     let mut rig = Rig::bsp();
     rig.script.push(false, Back::TripleFault);

@@ -51,6 +51,7 @@ pub struct Script {
     calls: Mutex<Vec<Call>>,
     changed: Condvar,
     refusals: Mutex<u32>,
+    held_tsc: Mutex<Option<u64>>,
 }
 
 impl Script {
@@ -67,6 +68,11 @@ impl Script {
     /// The hypervisor will refuse this many injections.
     pub fn refuse(&self, injections: u32) {
         *self.refusals.lock().unwrap() = injections;
+    }
+
+    /// The time-stamp counter stands still, as KVM holds it while the vCPU is out.
+    pub fn hold_tsc(&self, at: u64) {
+        *self.held_tsc.lock().unwrap() = Some(at);
     }
 
     /// What was asked since the last call.
@@ -176,7 +182,8 @@ impl Vcpu for Fake {
     }
 
     fn tsc(&self) -> u64 {
-        crate::clock::monotonic_ns()
+        let held = *self.script.held_tsc.lock().unwrap();
+        held.unwrap_or_else(crate::clock::monotonic_ns)
     }
 
     fn describe(&self) -> String {
