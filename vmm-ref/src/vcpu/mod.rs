@@ -102,26 +102,37 @@ impl<B: Vcpu> VcpuThread<B> {
         self.enter(entry, port)
     }
 
-    /// Hands the next event over, then commits to it: what the backend refuses stays pending.
+    /// Hands over what the backend takes for this entry, and commits to each event after it was
+    /// taken: what is refused stays pending. The window is for whatever is left then: an
+    /// acknowledge cycle may leave INTR high.
     fn inject(&mut self) -> io::Result<Window> {
-        let decision = self.local.decide(&self.interrupts);
-        match decision.inject {
-            Some(Injection::Interrupt(vector)) => {
-                self.local.inject_interrupt(vector, &mut self.backend)?
+        let mut nmi = false;
+        let window = loop {
+            let decision = self.local.decide(&self.interrupts);
+            match decision.inject {
+                // The backend holds two, and delivers the second without an exit in between.
+                Some(injection @ Injection::Nmi) => {
+                    self.backend.inject_nmi()?;
+                    self.local.commit_nmi(injection);
+                    nmi = true;
+                }
+                // The backend would deliver it before the NMI.
+                Some(Injection::Interrupt(_) | Injection::ExtInt) if nmi => {
+                    break Window { interrupt: true, ..decision.window };
+                }
+                Some(Injection::Interrupt(vector)) => {
+                    self.local.inject_interrupt(vector, &mut self.backend)?
+                }
+                Some(Injection::ExtInt) => {
+                    self.local.inject_extint(&self.interrupts, &mut self.backend)?
+                }
+                // Exceptions, SMM and re-injection are KVM's own affair; INIT and SIPI are
+                // handled when they are collected.
+                Some(_) | None => break decision.window,
             }
-            Some(Injection::ExtInt) => {
-                self.local.inject_extint(&self.interrupts, &mut self.backend)?
-            }
-            Some(injection @ Injection::Nmi) => {
-                self.backend.inject_nmi()?;
-                self.local.commit_nmi(injection);
-            }
-            // Exceptions, SMM and re-injection are KVM's own affair; INIT and SIPI are handled
-            // when they are collected.
-            Some(_) | None => {}
-        }
-        self.local.count_window(decision.window);
-        Ok(decision.window)
+        };
+        self.local.count_window(window);
+        Ok(window)
     }
 
     fn enter(&mut self, entry: Entry, port: &VcpuPort) -> io::Result<Step> {

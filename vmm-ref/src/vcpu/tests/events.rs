@@ -75,6 +75,17 @@ fn evt_4_an_nmi_goes_before_an_interrupt() {
 }
 
 #[test]
+fn evt_6_the_second_of_two_nmis_does_not_wait_for_an_exit() {
+    let mut rig = Rig::bsp();
+    rig.exit_open(Back::Kicked);
+    for _ in 0..3 {
+        rig.send(rig.message(DeliveryMode::Nmi, 0));
+    }
+    assert_eq!(rig.exit_open(Back::Kicked), [Call::Nmi, Call::Nmi, RUN], "two at most");
+    assert_eq!(rig.step(), [RUN]);
+}
+
+#[test]
 fn evt_9_a_refused_nmi_is_not_lost() {
     let mut rig = Rig::bsp();
     rig.exit_open(Back::Kicked);

@@ -108,6 +108,18 @@ fn evt_4_the_pair_is_acknowledged_when_its_interrupt_is_taken_and_no_earlier() {
 }
 
 #[test]
+fn evt_5_a_request_that_is_left_after_the_acknowledge_cycle_has_its_window() {
+    let mut rig = Rig::pic_only();
+    rig.init_pic(3);
+    rig.exit_open(Back::Kicked);
+    rig.pulse(1);
+    rig.pulse(3);
+    // Automatic EOI: the guest will write none, so nothing but the window shows IRQ 3.
+    assert_eq!(rig.exit_open(Back::Window), [Call::Interrupt(0x21), RUN_FOR_WINDOW]);
+    assert_eq!(rig.step(), [Call::Interrupt(0x23), RUN]);
+}
+
+#[test]
 fn rte_6_masking_lint0_keeps_intr_from_the_cpu() {
     let mut rig = Rig::bsp();
     rig.init_pic(1);
