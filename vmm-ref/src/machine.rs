@@ -2,12 +2,9 @@
 //! The machine: memory, controllers, devices and vCPUs, put together from a [`VmConfig`] and run
 //! until it ends.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::{anyhow, Context, Result};
-use vcpu_events::Request;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -23,8 +20,8 @@ use crate::kick;
 use crate::layout;
 use crate::loader::{self, MachineInfo};
 use crate::main_loop;
-use crate::stats::{Report, VcpuStats};
-use crate::vcpu::{Local, LocalConfig, VcpuThread};
+use crate::stats::Report;
+use crate::vcpu::{Local, LocalConfig, VcpuThread, VcpuThreads};
 
 /// A machine that is ready to run.
 pub struct Machine {
@@ -110,33 +107,21 @@ impl Machine {
     pub fn run(self, signals: &EventFd) -> Result<Outcome> {
         kick::install_handler().context("cannot install the kick signal's handler")?;
         let Machine { control, interrupts, board, vcpus, _vm } = self;
-        let threads = vcpus
-            .into_iter()
-            .enumerate()
-            .map(|(cpu, vcpu)| spawn(cpu, vcpu))
-            .collect::<io::Result<Vec<_>>>();
-        let ending = match &threads {
-            Ok(_) => main_loop::run(&control, signals, board.timed),
-            Err(_) => Ok(Ending::Escape),
-        };
-        board.serial_stop.set();
-        for port in interrupts.vcpus().ports() {
-            port.request(Request::VmDead);
+        // Declared after the machine's parts, so dropped, and its threads ended, before them.
+        let mut threads = VcpuThreads::new(interrupts.clone(), board.serial_stop);
+        for vcpu in vcpus {
+            threads.start(vcpu).context("cannot start a vCPU's thread")?;
         }
+        let ending = main_loop::run(&control, signals, board.timed);
+        let counted = threads.end();
+        let ending = ending.context("the main loop failed")?;
         let mut report = Report { lines: interrupts.line_stats(), vcpus: Vec::new() };
-        for (cpu, thread) in
-            threads.context("cannot start a vCPU's thread")?.into_iter().enumerate()
-        {
-            let own = thread.join().map_err(|_| anyhow!("the thread of vCPU {cpu} panicked"))?;
+        for (cpu, own) in counted.into_iter().enumerate() {
+            let own = own.map_err(|_| anyhow!("the thread of vCPU {cpu} panicked"))?;
             report.vcpus.push(interrupts.vcpu_report(cpu, own));
         }
-        let ending = ending.context("the main loop failed")?;
         Ok(Outcome { ending, report })
     }
-}
-
-fn spawn(cpu: usize, vcpu: VcpuThread<KvmVcpu>) -> io::Result<thread::JoinHandle<VcpuStats>> {
-    thread::Builder::new().name(format!("vcpu{cpu}")).spawn(move || vcpu.run())
 }
 
 fn allocate(bytes: u64) -> Result<GuestMemoryMmap> {

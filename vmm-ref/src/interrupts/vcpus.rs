@@ -42,6 +42,13 @@ impl VcpuPort {
         }
     }
 
+    /// Interrupts a system call of the thread, wherever it is.
+    pub fn interrupt(&self) {
+        if let Some(target) = self.target.get() {
+            target.kick();
+        }
+    }
+
     /// Makes a request and does what the mailbox says must be done.
     pub fn request(&self, request: Request) {
         let notify = self.mailbox.make_request(request);

@@ -9,9 +9,11 @@ mod exit;
 mod local;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use vcpu_events::{Activity, Injection, Request, Window};
@@ -25,6 +27,7 @@ use crate::kick::{self, KickTimer};
 use crate::stats::VcpuStats;
 use exit::Served;
 pub use local::{Local, LocalConfig};
+pub use threads::VcpuThreads;
 
 /// IA32_TSC_DEADLINE: the one register whose value is a TSC, so that it wants the true one.
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
@@ -36,6 +39,21 @@ pub struct VcpuThread<B> {
     interrupts: Arc<Interrupts>,
     bus: Arc<Bus>,
     control: Arc<Control>,
+}
+
+/// A machine that lost a vCPU to a fault of ours ends, rather than hang.
+struct EndOnPanic {
+    cpu: usize,
+    control: Arc<Control>,
+}
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let (error, registers) = ("its thread panicked".into(), "registers unknown".into());
+            self.control.end(Ending::VcpuFailed { cpu: self.cpu, error, registers });
+        }
+    }
 }
 
 /// Whether the thread goes on.
@@ -59,6 +77,7 @@ impl<B: Vcpu> VcpuThread<B> {
     /// Runs until the machine stops; reports what stopped it, if it was this vCPU.
     pub fn run(mut self) -> VcpuStats {
         let cpu = self.local.cpu();
+        let _guard = EndOnPanic { cpu, control: self.control.clone() };
         if let Err(error) = self.run_until_stopped() {
             let registers = self.backend.describe();
             self.control.end(Ending::VcpuFailed { cpu, error: error.to_string(), registers });

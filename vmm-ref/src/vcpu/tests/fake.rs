@@ -39,6 +39,8 @@ pub enum Back {
     Window,
     Kicked,
     TripleFault,
+    /// Not the guest, the loop itself goes wrong.
+    Panic,
     Out(u16, u8),
     Store(u64, u32),
     WriteMsr(u32, u64),
@@ -129,6 +131,7 @@ impl Vcpu for Fake {
             Back::Window => Exit::InterruptWindow,
             Back::Kicked => Exit::Kicked,
             Back::TripleFault => Exit::TripleFault,
+            Back::Panic => panic!("as the test wants it"),
             Back::Out(port, value) => {
                 self.data[0] = value;
                 Exit::PortWrite { port, size: 1, data: &self.data[..1] }

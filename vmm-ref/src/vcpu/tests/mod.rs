@@ -5,6 +5,7 @@
 mod events;
 mod fake;
 mod interrupts;
+mod threads;
 
 use std::sync::Arc;
 
@@ -47,6 +48,10 @@ impl Rig {
     }
 
     fn new(topology: Topology, cpu: usize) -> Self {
+        Self::with_bus(topology, cpu, bus)
+    }
+
+    fn with_bus(topology: Topology, cpu: usize, bus: impl FnOnce(&Arc<Interrupts>) -> Bus) -> Self {
         kick::install_handler().unwrap();
         let interrupts = Interrupts::new(topology, 2);
         let lapic = (topology == Topology::IoApic).then(|| lapic_emulation::Config {
@@ -60,7 +65,7 @@ impl Rig {
         }
         let script = Arc::new(Script::default());
         let control = Control::new().unwrap();
-        let bus = bus(&interrupts);
+        let bus = Arc::new(bus(&interrupts));
         let backend = Fake::new(&script);
         let mut vcpu = VcpuThread::new(backend, local, interrupts.clone(), bus, control.clone());
         vcpu.tell_base().unwrap();
@@ -146,10 +151,10 @@ fn message_to(cpu: usize, delivery_mode: DeliveryMode, vector: u8) -> InterruptM
     }
 }
 
-fn bus(interrupts: &Arc<Interrupts>) -> Arc<Bus> {
+fn bus(interrupts: &Arc<Interrupts>) -> Bus {
     let mut bus = Bus::default();
     for (first, count) in [(0x20, 2), (0xa0, 2)] {
         bus.add_ports(first, count, Arc::new(PicPorts(interrupts.clone()))).unwrap();
     }
-    Arc::new(bus)
+    bus
 }
