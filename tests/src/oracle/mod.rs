@@ -5,6 +5,8 @@
 //! difference says the shortest script that shows it.
 
 pub mod apics;
+pub mod pics;
+pub mod ports;
 
 use std::fmt::Debug;
 
