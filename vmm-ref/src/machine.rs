@@ -80,6 +80,7 @@ impl Machine {
             tsc_hz: backend.tsc_hz(),
             x2apic: forwarding.x2apic && forwarding.apic_base,
             tsc_deadline: forwarding.tsc_deadline,
+            physical_address_bits: self._vm.physical_address_bits(),
             ..Default::default()
         });
         let local = Local::new(LocalConfig { cpu: cpu as usize, lapic })?;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! CPUID: what KVM supports, less what needs its in-kernel LAPIC, plus our own APICs.
 
-use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_MAX_CPUID_ENTRIES};
-use kvm_ioctls::Kvm;
+use kvm_bindings::{
+    kvm_cpuid_entry2, CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES,
+};
+use kvm_ioctls::{Error, Kvm};
 
 use super::{CpuidFacts, Forwarding, KvmError, Named};
 
@@ -40,42 +42,78 @@ const PARAVIRTUAL: u32 = 1 << 0 // clock source at the old MSRs
     | 1 << 5 // steal time
     | 1 << 24; // the clock source is stable
 
-/// The CPUID of one vCPU.
-pub fn build(kvm: &Kvm, facts: CpuidFacts, forwarding: Forwarding) -> Result<CpuId, KvmError> {
-    let mut cpuid =
-        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).named("KVM_GET_SUPPORTED_CPUID")?;
-    for entry in cpuid.as_mut_slice() {
-        adjust(entry, facts, forwarding);
-    }
-    Ok(cpuid)
+/// What this KVM can offer a guest.
+pub fn supported(kvm: &Kvm) -> Result<CpuId, KvmError> {
+    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).named("KVM_GET_SUPPORTED_CPUID")
 }
 
-fn adjust(entry: &mut kvm_cpuid_entry2, facts: CpuidFacts, forwarding: Forwarding) {
+/// The CPUID of one vCPU.
+pub fn build(supported: &CpuId, facts: CpuidFacts, forwarding: Forwarding) -> Result<CpuId, Error> {
+    let entries = entries(supported.as_slice(), facts, forwarding);
+    CpuId::from_entries(&entries).map_err(|_| Error::new(libc::E2BIG))
+}
+
+/// Bits of a guest-physical address, 32..=52 (leaf 0x8000_0008; 36 without it, as KVM has it).
+pub fn physical_address_bits(supported: &CpuId) -> u8 {
+    let leaf = supported.as_slice().iter().find(|entry| entry.function == 0x8000_0008);
+    leaf.map_or(36, |entry| entry.eax as u8).clamp(32, 52)
+}
+
+fn entries(
+    supported: &[kvm_cpuid_entry2],
+    facts: CpuidFacts,
+    forwarding: Forwarding,
+) -> Vec<kvm_cpuid_entry2> {
+    let amd = is_amd(supported);
+    let mut entries = Vec::with_capacity(supported.len() + 2);
+    for entry in supported {
+        match (entry.function, entry.index) {
+            // KVM gives level 0 alone, empty: the topology is the VMM's to say.
+            (0xb | 0x1f, 0) => entries.extend(topology(entry.function, facts)),
+            (0xb | 0x1f, _) => {}
+            _ => {
+                let mut entry = *entry;
+                adjust(&mut entry, facts, forwarding, amd);
+                entries.push(entry);
+            }
+        }
+    }
+    entries
+}
+
+/// Leaf 0: EBX, EDX and ECX spell the vendor; the first four letters tell them apart.
+fn is_amd(supported: &[kvm_cpuid_entry2]) -> bool {
+    let vendors = [*b"Auth", *b"Hygo"].map(u32::from_le_bytes);
+    supported.iter().any(|entry| entry.function == 0 && vendors.contains(&entry.ebx))
+}
+
+fn adjust(entry: &mut kvm_cpuid_entry2, facts: CpuidFacts, forwarding: Forwarding, amd: bool) {
     match entry.function {
         0x1 => features(entry, facts, forwarding),
-        0x4 => share_no_cache(entry),
+        0x4 => caches(entry, facts),
         0x6 => entry.eax &= !LEAF6_EAX_ARAT,
-        // Architectural performance monitoring: nobody could deliver its interrupt.
-        0xa => clear(entry),
-        0xb | 0x1f => topology(entry, facts),
+        // Performance monitoring and last-branch records: nobody could deliver their interrupt.
+        0xa | 0x1c | 0x23 => clear(entry),
         0x4000_0001 => entry.eax &= PARAVIRTUAL,
         0x8000_0001 => {
             entry.ecx &=
                 !(extended1::ECX_SVM | extended1::ECX_EXT_APIC | extended1::ECX_PERF_CTR_CORE);
-            set(&mut entry.ecx, extended1::ECX_CMP_LEGACY, facts.cpus > 1);
-            set(&mut entry.edx, leaf1::EDX_APIC, facts.apic);
+            // Both bits are AMD's.
+            set(&mut entry.ecx, extended1::ECX_CMP_LEGACY, amd && facts.cpus > 1);
+            set(&mut entry.edx, leaf1::EDX_APIC, amd && facts.apic);
         }
-        0x8000_0008 => {
+        0x8000_0008 if amd => {
             let width = apic_id_bits(facts.cpus);
             entry.ecx = entry.ecx & !0xf0ff | width << 12 | (facts.cpus - 1);
         }
         // Nested SVM is not offered.
         0x8000_000a => clear(entry),
-        0x8000_001e => {
+        0x8000_001d => share_no_cache(entry),
+        0x8000_001e if amd => {
             (entry.eax, entry.ebx, entry.ecx) = (facts.apic_id, facts.apic_id, 0);
         }
-        // AMD's second generation of performance monitoring.
-        0x8000_0022 => clear(entry),
+        // AMD's second generation of performance monitoring; its extended topology.
+        0x8000_0022 | 0x8000_0026 => clear(entry),
         _ => {}
     }
 }
@@ -93,22 +131,37 @@ fn features(entry: &mut kvm_cpuid_entry2, facts: CpuidFacts, forwarding: Forward
 }
 
 /// Each vCPU is a core of one package, with caches of its own.
-fn share_no_cache(entry: &mut kvm_cpuid_entry2) {
+fn caches(entry: &mut kvm_cpuid_entry2, facts: CpuidFacts) {
+    share_no_cache(entry);
     if entry.eax & 0x1f != 0 {
-        entry.eax &= 0x3fff;
+        // Bits 31:26: APIC ids reserved for the package's cores, less one.
+        let ids = facts.cpus.next_power_of_two();
+        entry.eax = entry.eax & 0x3ff_ffff | ((ids - 1) & 0x3f) << 26;
     }
 }
 
+/// Bits 25:14: logical processors that share this cache, less one.
+fn share_no_cache(entry: &mut kvm_cpuid_entry2) {
+    entry.eax &= !(0xfff << 14);
+}
+
 /// Extended topology: one thread per core (level 0), all cores in one package (level 1).
-fn topology(entry: &mut kvm_cpuid_entry2, facts: CpuidFacts) {
+fn topology(function: u32, facts: CpuidFacts) -> [kvm_cpuid_entry2; 3] {
     const SMT: u32 = 1 << 8;
     const CORE: u32 = 2 << 8;
-    (entry.eax, entry.ebx, entry.ecx) = match entry.index {
-        0 => (0, 1, SMT),
-        1 => (apic_id_bits(facts.cpus), facts.cpus, CORE | 1),
-        other => (0, 0, other),
-    };
-    entry.edx = facts.apic_id;
+    // The last one says that there is no further level.
+    let width = apic_id_bits(facts.cpus);
+    let levels = [(0, 0, 1, SMT), (1, width, facts.cpus, CORE), (2, 0, 0, 0)];
+    levels.map(|(index, eax, ebx, level_type)| kvm_cpuid_entry2 {
+        function,
+        index,
+        flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+        eax,
+        ebx,
+        ecx: level_type | index,
+        edx: facts.apic_id,
+        ..Default::default()
+    })
 }
 
 fn apic_id_bits(cpus: u32) -> u32 {
@@ -121,4 +174,114 @@ fn clear(entry: &mut kvm_cpuid_entry2) {
 
 fn set(register: &mut u32, bits: u32, on: bool) {
     *register = if on { *register | bits } else { *register & !bits };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Forwarding = Forwarding { apic_base: true, x2apic: true, tsc_deadline: true };
+    const FACTS: CpuidFacts = CpuidFacts { apic_id: 4, cpus: 6, apic: true };
+
+    fn leaf(function: u32, index: u32, registers: [u32; 4]) -> kvm_cpuid_entry2 {
+        let [eax, ebx, ecx, edx] = registers;
+        kvm_cpuid_entry2 { function, index, eax, ebx, ecx, edx, ..Default::default() }
+    }
+
+    fn vendor(name: &[u8; 4]) -> kvm_cpuid_entry2 {
+        leaf(0, 0, [0x1f, u32::from_le_bytes(*name), 0, 0])
+    }
+
+    fn find(entries: &[kvm_cpuid_entry2], function: u32, index: u32) -> [u32; 4] {
+        let found = |entry: &&kvm_cpuid_entry2| (entry.function, entry.index) == (function, index);
+        let entry = entries.iter().find(found).expect("the leaf is there");
+        [entry.eax, entry.ebx, entry.ecx, entry.edx]
+    }
+
+    #[test]
+    fn extended_topology_has_all_its_levels_where_kvm_gives_one() {
+        for function in [0xb, 0x1f] {
+            let given = [vendor(b"Genu"), leaf(function, 0, [0, 0, 0, 3])];
+            let entries = entries(&given, FACTS, ALL);
+            assert_eq!(find(&entries, function, 0), [0, 1, 0x100, 4]);
+            assert_eq!(find(&entries, function, 1), [3, 6, 0x201, 4]);
+            assert_eq!(find(&entries, function, 2), [0, 0, 2, 4]);
+            assert_eq!(entries.len(), 4);
+        }
+    }
+
+    #[test]
+    fn caches_are_shared_with_nobody() {
+        let given = [
+            vendor(b"Genu"),
+            leaf(4, 0, [0xfc00_4121, 0, 0, 0]),
+            leaf(4, 4, [0, 0, 0, 0]),
+            leaf(0x8000_001d, 3, [0x0003_c163, 0, 0, 0]),
+        ];
+        let entries = entries(&given, FACTS, ALL);
+        assert_eq!(find(&entries, 4, 0)[0], 7 << 26 | 0x121, "eight ids for the cores");
+        assert_eq!(find(&entries, 4, 4)[0], 0, "the end of the list");
+        assert_eq!(find(&entries, 0x8000_001d, 3)[0], 0x163);
+    }
+
+    #[test]
+    fn amd_topology_stays_off_other_vendors() {
+        let leaves = [
+            leaf(0x8000_0001, 0, [0; 4]),
+            leaf(0x8000_0008, 0, [0x3030, 0, 0x7001, 0]),
+            leaf(0x8000_001e, 0, [0; 4]),
+        ];
+        let on = |name| {
+            let given = [[vendor(name)].as_slice(), &leaves].concat();
+            let entries = entries(&given, FACTS, ALL);
+            [0x8000_0001, 0x8000_0008, 0x8000_001e].map(|leaf| find(&entries, leaf, 0))
+        };
+        assert_eq!(on(b"Genu"), [[0; 4], [0x3030, 0, 0x7001, 0], [0; 4]]);
+        assert_eq!(on(b"Auth"), [[0, 0, 2, 1 << 9], [0x3030, 0, 0x3005, 0], [4, 4, 0, 0]]);
+        assert_eq!(on(b"Hygo"), on(b"Auth"));
+    }
+
+    #[test]
+    fn what_kvm_does_not_forward_is_not_offered() {
+        let both = leaf1::ECX_X2APIC | leaf1::ECX_TSC_DEADLINE;
+        let given = [leaf(1, 0, [0, 0, !0, !0])];
+        let offered = |facts, forwarding| {
+            let [_, _, ecx, edx] = find(&entries(&given, facts, forwarding), 1, 0);
+            (ecx & both, edx & leaf1::EDX_APIC != 0)
+        };
+        assert_eq!(offered(FACTS, ALL), (both, true));
+        assert_eq!(offered(FACTS, Forwarding::default()), (0, true));
+        let no_base = Forwarding { apic_base: false, ..ALL };
+        assert_eq!(offered(FACTS, no_base), (leaf1::ECX_TSC_DEADLINE, true));
+        assert_eq!(offered(CpuidFacts { apic: false, ..FACTS }, ALL), (0, false));
+    }
+
+    #[test]
+    fn paravirtual_features_that_need_kvms_lapic_are_hidden() {
+        let entries = entries(&[leaf(0x4000_0001, 0, [!0; 4])], FACTS, ALL);
+        let offered = find(&entries, 0x4000_0001, 0)[0];
+        for (bit, name) in [
+            (4, "asynchronous page faults"),
+            (6, "PV EOI"),
+            (7, "PV unhalt"),
+            (10, "asynchronous page faults in the guest"),
+            (11, "PV IPIs"),
+            (12, "poll control"),
+            (13, "PV yield"),
+            (14, "asynchronous page fault interrupts"),
+            (15, "extended destination ids"),
+        ] {
+            assert_eq!(offered & 1 << bit, 0, "{name}");
+        }
+        assert_ne!(offered & 1 << 3, 0, "the clock is there");
+    }
+
+    #[test]
+    fn lap_1_the_width_of_addresses_is_what_kvm_checks() {
+        let width = |entries: &[kvm_cpuid_entry2]| {
+            physical_address_bits(&CpuId::from_entries(entries).unwrap())
+        };
+        assert_eq!(width(&[leaf(0x8000_0008, 0, [0x3030, 0, 0, 0])]), 48);
+        assert_eq!(width(&[]), 36);
+    }
 }

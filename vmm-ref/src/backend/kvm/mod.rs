@@ -14,7 +14,7 @@ mod vcpu;
 use std::io;
 
 use kvm_bindings::{
-    kvm_enable_cap, kvm_userspace_memory_region, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE,
+    kvm_enable_cap, kvm_userspace_memory_region, CpuId, KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE,
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -58,9 +58,9 @@ impl<T> Named<T> for Result<T, kvm_ioctls::Error> {
 
 /// A virtual machine on KVM, `Irqchip::User`.
 pub struct KvmVm {
-    kvm: Kvm,
     vm: VmFd,
     forwarding: Forwarding,
+    supported: CpuId,
     // KVM reads guest memory through its own mapping for as long as the VM lives.
     _memory: GuestMemoryMmap,
 }
@@ -89,12 +89,18 @@ impl KvmVm {
         msr::exit_to_user(&vm)?;
         disable_pmu(&vm);
         map_memory(&vm, memory)?;
-        Ok(KvmVm { kvm, vm, forwarding, _memory: memory.clone() })
+        let supported = cpuid::supported(&kvm)?;
+        Ok(KvmVm { vm, forwarding, supported, _memory: memory.clone() })
     }
 
     /// Which APIC MSRs this KVM lets us own.
     pub fn forwarding(&self) -> Forwarding {
         self.forwarding
+    }
+
+    /// Bits of a guest-physical address: what lies above them in IA32_APIC_BASE is reserved.
+    pub fn physical_address_bits(&self) -> u8 {
+        cpuid::physical_address_bits(&self.supported)
     }
 
     /// Creates vCPU `facts.apic_id` with its CPUID.
@@ -103,8 +109,8 @@ impl KvmVm {
     /// [`KvmError::Ioctl`] names the call.
     pub fn create_vcpu(&self, facts: CpuidFacts) -> Result<KvmVcpu, KvmError> {
         let fd = self.vm.create_vcpu(u64::from(facts.apic_id)).named("KVM_CREATE_VCPU")?;
-        let cpuid = cpuid::build(&self.kvm, facts, self.forwarding)?;
-        fd.set_cpuid2(&cpuid).named("KVM_SET_CPUID2")?;
+        let cpuid = cpuid::build(&self.supported, facts, self.forwarding);
+        cpuid.and_then(|cpuid| fd.set_cpuid2(&cpuid)).named("KVM_SET_CPUID2")?;
         Ok(KvmVcpu::new(fd))
     }
 }
