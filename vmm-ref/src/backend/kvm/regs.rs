@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Register states: the loader's entry, INIT, SIPI, and a report.
 
-use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events};
+use kvm_bindings::{
+    kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events,
+    KVM_VCPUEVENT_VALID_NMI_PENDING, KVM_VCPUEVENT_VALID_SHADOW,
+};
 use kvm_ioctls::{Error, VcpuFd};
 
 use crate::loader::{Entry, Segment, Table};
 
-/// CR0 after INIT: CD, NW, ET (Intel SDM vol. 3, "Processor State After Reset").
-const INIT_CR0: u64 = 0x6000_0010;
+/// CR0 after INIT (Intel SDM vol. 3, "Processor State After Reset"): ET, and CD and NW as they were.
+const CR0_ET: u64 = 1 << 4;
+const CR0_CD_NW: u64 = 3 << 29;
+/// DR6 and DR7 after INIT.
+const INIT_DR6: u64 = 0xffff_0ff0;
+const INIT_DR7: u64 = 0x400;
 
 /// Puts the boot processor at the kernel's entry.
 pub fn set_boot_state(vcpu: &VcpuFd, entry: &Entry) -> Result<(), Error> {
@@ -33,14 +40,16 @@ pub fn set_boot_state(vcpu: &VcpuFd, entry: &Entry) -> Result<(), Error> {
     })
 }
 
-/// The state after INIT: real mode at the reset vector; KVM's queues are empty, x87 and SSE
-/// keep what they had.
+/// The state after INIT: real mode at the reset vector; x87 and SSE keep what they had. KVM's
+/// queues are empty, its flags saying that this goes for a queued NMI and the shadow too.
 pub fn init(vcpu: &VcpuFd) -> Result<(), Error> {
     let mut sregs = vcpu.get_sregs()?;
     real_mode(&mut sregs, 0xf000, 0xffff_0000);
     vcpu.set_sregs(&sregs)?;
     vcpu.set_regs(&kvm_regs { rip: 0xfff0, rflags: 2, ..Default::default() })?;
-    vcpu.set_vcpu_events(&kvm_vcpu_events::default())
+    vcpu.set_debug_regs(&kvm_debugregs { dr6: INIT_DR6, dr7: INIT_DR7, ..Default::default() })?;
+    let flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+    vcpu.set_vcpu_events(&kvm_vcpu_events { flags, ..Default::default() })
 }
 
 /// Real mode at `vector << 12` (Intel SDM vol. 3, "MP Initialization Protocol Algorithm").
@@ -59,7 +68,8 @@ fn real_mode(sregs: &mut kvm_sregs, code_selector: u16, code_base: u64) {
     sregs.ldt = kvm_segment { s: 0, type_: 2, ..data };
     let table = kvm_dtable { limit: 0xffff, ..Default::default() };
     (sregs.gdt, sregs.idt) = (table, table);
-    (sregs.cr0, sregs.cr2, sregs.cr3, sregs.cr4) = (INIT_CR0, 0, 0, 0);
+    sregs.cr0 = CR0_ET | sregs.cr0 & CR0_CD_NW;
+    (sregs.cr2, sregs.cr3, sregs.cr4) = (0, 0, 0);
     sregs.efer = 0;
 }
 
@@ -100,5 +110,32 @@ pub fn describe(vcpu: &VcpuFd) -> String {
             sregs.efer
         ),
         _ => "registers unknown".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_ioctls::Kvm;
+
+    use super::*;
+
+    #[test]
+    fn lap_9_init_empties_kvms_queues_and_debug_registers() {
+        let vm = Kvm::new().unwrap().create_vm().unwrap();
+        let vcpu = vm.create_vcpu(0).unwrap();
+        let mut events = vcpu.get_vcpu_events().unwrap();
+        events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
+        events.nmi.pending = 1;
+        events.nmi.masked = 1;
+        events.interrupt.injected = 1;
+        events.interrupt.nr = 0x40;
+        vcpu.set_vcpu_events(&events).unwrap();
+        vcpu.set_debug_regs(&kvm_debugregs { dr7: 0x402, ..Default::default() }).unwrap();
+        init(&vcpu).unwrap();
+        let events = vcpu.get_vcpu_events().unwrap();
+        assert_eq!((events.nmi.pending, events.nmi.masked), (0, 0));
+        assert_eq!((events.nmi.injected, events.interrupt.injected), (0, 0));
+        assert_eq!(vcpu.get_debug_regs().unwrap().dr7, INIT_DR7);
+        assert_eq!(vcpu.get_sregs().unwrap().cr0, CR0_CD_NW | CR0_ET, "as after power-up");
     }
 }
