@@ -153,11 +153,11 @@ impl Interrupts {
         let result = change(&mut chipset, &mut notify);
         let intr = chipset.drive_intr(&self.vcpus, &mut notify);
         let was = self.intr.swap(intr, Ordering::SeqCst);
-        let deadline = chipset.take_changed_deadline();
-        drop(chipset);
-        if let (Some(deadline), Some(alarm)) = (deadline, self.alarm.get()) {
+        // Under the lock, so that the last one set is the last one found.
+        if let (Some(deadline), Some(alarm)) = (chipset.take_changed_deadline(), self.alarm.get()) {
             alarm.set(deadline);
         }
+        drop(chipset);
         if intr && !was {
             self.vcpus.want_extint(&mut notify);
         }
