@@ -147,7 +147,9 @@ impl Builder<'_> {
             SerialMode::Off => return Ok(OutputStop::default()),
             SerialMode::Null => SerialOutput::null(),
             SerialMode::Tty => SerialOutput::stdout().context("--serial tty: standard output")?,
-            SerialMode::File(path) => SerialOutput::file(path)
+            SerialMode::File(path) => console
+                .file(path)
+                .map(SerialOutput::to)
                 .with_context(|| format!("--serial: cannot open {}", path.display()))?,
         };
         let stop = output.stop();

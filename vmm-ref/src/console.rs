@@ -4,7 +4,9 @@
 //! The thread lives as long as the process, so that a guest that reboots keeps its terminal. It
 //! reads no more than the serial port takes: what a person pastes is never dropped.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -13,9 +15,10 @@ use crate::control::{Control, Ending};
 use crate::devices::Serial;
 use crate::terminal::{InputFilter, HELP};
 
-/// The process's standard input.
+/// The process's side of the serial port: what outlives a machine.
 pub struct Console {
     shared: Arc<Shared>,
+    file: Mutex<Option<File>>,
 }
 
 /// Locked before the serial port, never after it.
@@ -60,7 +63,20 @@ struct Port {
 impl Console {
     /// Nothing is read before [`Console::start`].
     pub fn new() -> Self {
-        Console { shared: Arc::default() }
+        Console { shared: Arc::default(), file: Mutex::default() }
+    }
+
+    /// The file for the serial port's output, emptied by the first machine: a guest that reboots
+    /// writes on behind what it said before.
+    ///
+    /// # Errors
+    /// When the file can't be opened for writing.
+    pub fn file(&self, path: &Path) -> io::Result<File> {
+        let mut file = lock(&self.file);
+        match &*file {
+            Some(file) => file.try_clone(),
+            None => file.insert(File::create(path)?).try_clone(),
+        }
     }
 
     /// Input goes to this port from now on.
@@ -150,4 +166,21 @@ impl Port {
 /// A thread that panicked with the lock held left a plain value behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_boots_again_writes_on_in_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("serial");
+        std::fs::write(&path, "of an earlier process").unwrap();
+        let console = Console::new();
+        for text in ["first ", "second"] {
+            console.file(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first second");
+    }
 }

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -42,14 +41,6 @@ impl SerialOutput {
     pub fn stdout() -> io::Result<Self> {
         let fd = io::stdout().as_fd().try_clone_to_owned()?;
         Ok(Self::to(File::from(fd)))
-    }
-
-    /// Output to a file, which is created or emptied.
-    ///
-    /// # Errors
-    /// When the file can't be opened for writing.
-    pub fn file(path: &Path) -> io::Result<Self> {
-        File::create(path).map(Self::to)
     }
 
     /// Output to an open file, pipe or terminal. It may be in non-blocking mode.
@@ -140,7 +131,7 @@ mod tests {
     fn a_file_holds_each_byte_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("serial");
-        let mut output = SerialOutput::file(&path).unwrap();
+        let mut output = SerialOutput::to(File::create(&path).unwrap());
         output.write_all(b"no newline").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"no newline");
     }
