@@ -234,11 +234,11 @@ fn random_destination(random: &mut Random, ids: &[u32]) -> u32 {
         0 => 0xff,
         1 => BROADCAST,
         2 | 3 => id,
-        4 => random.next() as u32 & 0xff,
+        4 => random.bits() as u32 & 0xff,
         _ => {
             (id >> 4) << 16
                 | (1 << (id & 15))
-                | random.next() as u32 & 0xffff & random.next() as u32
+                | random.bits() as u32 & 0xffff & random.bits() as u32
         }
     }
 }

@@ -254,13 +254,13 @@ impl Pair<'_> {
 
 fn random_step(random: &mut Random) -> Step {
     let chip = random.below(2) as usize;
-    let byte = random.next() as u8;
+    let byte = random.bits() as u8;
     match random.below(32) {
         0 => {
             let icw4 = random.pick(&[0x01, 0x01, 0x03, 0x11, 0x13, 0x0d]);
             Step::Initialize(chip, !random.one_in(4), byte & 0xf8 | 0x10, icw4)
         }
-        1..=3 => Step::Mask(chip, byte & random.next() as u8 & random.next() as u8),
+        1..=3 => Step::Mask(chip, byte & random.bits() as u8 & random.bits() as u8),
         // OCW2 has bits 4:3 clear.
         4..=9 => Step::Command(chip, byte & 0xe7),
         10 | 11 => Step::Select(chip, byte & 1 != 0),

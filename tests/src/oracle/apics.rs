@@ -91,7 +91,7 @@ impl KvmApics {
         for (vcpu, lapic) in self.vcpus.iter().zip(ours) {
             let mp_state = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
             vcpu.set_mp_state(mp_state).expect("KVM_SET_MP_STATE");
-            self.set_msr(vcpu, MSR_APIC_BASE, lapic.apic_base()).expect("IA32_APIC_BASE");
+            assert!(self.set_msr(vcpu, MSR_APIC_BASE, lapic.apic_base()), "IA32_APIC_BASE");
             let page = lapic.kvm_state(self.id_format(), NOW);
             // Twice: KVM computes PPR from the number of in-service vectors that it had before.
             for _ in 0..2 {
@@ -101,20 +101,17 @@ impl KvmApics {
         (0..self.vcpus.len()).for_each(|index| self.forget_events(index));
     }
 
-    fn set_msr(&self, vcpu: &VcpuFd, index: u32, data: u64) -> Result<(), ()> {
+    fn set_msr(&self, vcpu: &VcpuFd, index: u32, data: u64) -> bool {
         let entry = kvm_msr_entry { index, data, ..Default::default() };
         let msrs = Msrs::from_entries(&[entry]).expect("one MSR");
-        match vcpu.set_msrs(&msrs).expect("KVM_SET_MSRS") {
-            1 => Ok(()),
-            _ => Err(()),
-        }
+        vcpu.set_msrs(&msrs).expect("KVM_SET_MSRS") == 1
     }
 
-    /// WRMSR on one vCPU.
+    /// WRMSR on one vCPU; false is #GP.
     ///
-    /// # Errors
-    /// It raises #GP.
-    pub fn write_msr(&self, index: usize, msr: u32, data: u64) -> Result<(), ()> {
+    /// # Panics
+    /// Where KVM refuses the call itself.
+    pub fn write_msr(&self, index: usize, msr: u32, data: u64) -> bool {
         self.set_msr(&self.vcpus[index], msr, data)
     }
 
@@ -281,8 +278,8 @@ pub fn random_state(random: &mut Random, id: u32, mode: ApicMode) -> LapicState 
     LapicState {
         id,
         apic_base: base.into_bits(),
-        tpr: random.next() as u8,
-        svr: random.next() as u32 & svr::writable(false) & !svr::ENABLE
+        tpr: random.bits() as u8,
+        svr: random.bits() as u32 & svr::writable(false) & !svr::ENABLE
             | if enabled { svr::ENABLE } else { 0 },
         ldr: if xapic { (ldr as u32) << 24 } else { 0 },
         dfr: if xapic { u32::from(model) << 28 | dfr::ONES } else { dfr::RESET },
@@ -291,14 +288,14 @@ pub fn random_state(random: &mut Random, id: u32, mode: ApicMode) -> LapicState 
         irr: random_vectors(random),
         isr: random_vectors(random),
         tmr: random_vectors(random),
-        divide: random.next() as u32 & 0b1011,
+        divide: random.bits() as u32 & 0b1011,
         ..LapicState::default()
     }
 }
 
 fn random_icr(random: &mut Random, mode: ApicMode) -> u64 {
     let bits = if mode == ApicMode::X2apic { !0 } else { 0xff00_0000_ffff_ffff };
-    random.next() & bits & 0xffff_ffff_000c_cfff
+    random.bits() & bits & 0xffff_ffff_000c_cfff
 }
 
 fn random_lvt(random: &mut Random, lvt: LvtIndex, enabled: bool) -> u32 {
@@ -306,7 +303,7 @@ fn random_lvt(random: &mut Random, lvt: LvtIndex, enabled: bool) -> u32 {
         return Lvt::RESET;
     }
     let read_only = if lvt == LvtIndex::Lint0 { 0x1000 } else { 0x5000 };
-    let mut bits = random.next() as u32 & lvt.defined_bits(true) & !read_only;
+    let mut bits = random.bits() as u32 & lvt.defined_bits(true) & !read_only;
     // Timer mode 3 is reserved.
     if lvt == LvtIndex::Timer && bits >> 17 == 3 {
         bits ^= 1 << 17;

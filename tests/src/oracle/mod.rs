@@ -5,6 +5,7 @@
 //! difference says the shortest script that shows it.
 
 pub mod apics;
+pub mod ioapics;
 pub mod pics;
 pub mod ports;
 
@@ -43,7 +44,7 @@ impl Random {
     }
 
     /// 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -52,7 +53,7 @@ impl Random {
 
     /// 0..`limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        self.bits() % limit
     }
 
     /// True once in `n`.

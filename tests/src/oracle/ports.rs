@@ -14,6 +14,10 @@ const OUT: u16 = 0x1000;
 const IN: u16 = 0x1010;
 /// `1: out %al, $IDLE; jmp 1b`
 const SPIN: u16 = 0x1020;
+/// `mov %eax, %es:(%di); out %al, $DONE`
+const STORE: u16 = 0x1030;
+/// `mov %es:(%di), %eax; out %eax, $DONE`
+const LOAD: u16 = 0x1040;
 /// Interrupt handlers, eight bytes each: `mov $vector, %al; out %al, $VECTOR; hlt`
 const HANDLERS: u16 = 0x2000;
 const STACK: u16 = 0x8000;
@@ -69,7 +73,7 @@ impl PortCpu {
     /// # Panics
     /// Where the port is not the kernel's.
     pub fn write(&mut self, port: u16, value: u8) {
-        self.start(OUT, port, value, INTERRUPTS_OFF);
+        self.start(OUT, port, value.into(), INTERRUPTS_OFF);
         assert_eq!(self.run(), (DONE, value), "OUT to {port:#x}");
     }
 
@@ -93,7 +97,44 @@ impl PortCpu {
         })
     }
 
-    fn start(&mut self, rip: u16, port: u16, value: u8, rflags: u64) {
+    /// A 32-bit store to a register in memory.
+    ///
+    /// # Panics
+    /// Where the register is not the kernel's.
+    pub fn store(&mut self, address: u32, value: u32) {
+        self.map(address);
+        self.start(STORE, 0, value, INTERRUPTS_OFF);
+        assert_eq!(self.run(), (DONE, value as u8), "store to {address:#x}");
+    }
+
+    /// A 32-bit load from a register in memory.
+    ///
+    /// # Panics
+    /// Where the register is not the kernel's.
+    pub fn load(&mut self, address: u32) -> u32 {
+        self.map(address);
+        self.start(LOAD, 0, 0, INTERRUPTS_OFF);
+        match self.vcpu.run().expect("KVM_RUN") {
+            VcpuExit::IoOut(_, &[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
+            other => panic!("load from {address:#x}: unexpected exit {other:?}"),
+        }
+    }
+
+    /// The vCPU itself.
+    pub fn vcpu(&self) -> &VcpuFd {
+        &self.vcpu
+    }
+
+    /// Lets ES begin at this address.
+    fn map(&mut self, address: u32) {
+        let mut sregs = self.vcpu.get_sregs().expect("KVM_GET_SREGS");
+        if sregs.es.base != u64::from(address) {
+            sregs.es.base = address.into();
+            self.vcpu.set_sregs(&sregs).expect("KVM_SET_SREGS");
+        }
+    }
+
+    fn start(&mut self, rip: u16, port: u16, value: u32, rflags: u64) {
         // An exit for an OUT is completed by the next entry, which must not be this one.
         self.vcpu.set_kvm_immediate_exit(1);
         let _ = self.vcpu.run();
@@ -124,6 +165,8 @@ fn program(memory: &mut [u8]) {
     };
     put(OUT, &[0xee, 0xe6, DONE]);
     put(IN, &[0xec, 0xe6, DONE]);
+    put(STORE, &[0x26, 0x66, 0x89, 0x05, 0xe6, DONE]);
+    put(LOAD, &[0x26, 0x66, 0x8b, 0x05, 0x66, 0xe7, DONE]);
     put(SPIN, &[0xe6, IDLE, 0xeb, 0xfc]);
     for vector in 0..=255u8 {
         let handler = HANDLERS + 8 * u16::from(vector);
