@@ -40,6 +40,8 @@ static void through_lint0(void) {
 	lapic_write(APIC_LVT_LINT0, LVT_MASKED | LVT_EXTINT);
 }
 
+static void unmask(void) { pic_unmask(5), pic_unmask(6), pic_unmask(10); }
+
 static void through_ioapic(void) {
 	uint8_t self = lapic_read(APIC_ID) >> 24;
 	expect_silence("both wires masked: nothing", 6);
@@ -50,6 +52,14 @@ static void through_ioapic(void) {
 	pic_unmask(6);
 	let_interrupts_in();
 	check_taken("INTR's next edge comes through", PIC_BASE + 6);
+	pic_init_with(0x11, 0x03);
+	unmask();
+	pulse_line(5), pulse_line(6);
+	let_interrupts_in();
+	check_taken("each acknowledge makes an edge, also where INTR stays up (automatic EOI)", PIC_BASE + 5,
+		PIC_BASE + 6);
+	pic_init();
+	unmask();
 	set_rte(0, RTE_MASKED | RTE_EXTINT, self);
 	expect_silence("pin 0 masked: nothing", 5);
 	lapic_write(APIC_LVT_LINT0, LVT_EXTINT);
@@ -87,7 +97,7 @@ static void software_disabled(void) {
 void run(void) {
 	for (int irq = 0; irq < 16; irq++) set_handler(PIC_BASE + irq, on_irq);
 	pic_init();
-	pic_unmask(5), pic_unmask(6), pic_unmask(10);
+	unmask();
 	through_lint0();
 	through_ioapic();
 	apic_disabled();
