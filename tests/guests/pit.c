@@ -26,9 +26,10 @@ void run(void) {
 	program(0x34, 11932); /* channel 0, mode 2, 100 Hz */
 	wait_for(&ticks, 5, "PIT mode 2 ticks");
 
-	program(0x30, 11932); /* channel 0, mode 0: one interrupt on terminal count */
+	out8(0x43, 0x30); /* channel 0, mode 0: one interrupt on terminal count */
 	let_interrupts_in();
-	ticks = 0;
+	ticks = 0; /* the last periodic ones; without a count there are no others */
+	out8(0x40, 11932 & 0xff), out8(0x40, 11932 >> 8);
 	wait_for(&ticks, 1, "PIT mode 0 fires");
 	out8(0x43, 0xe2); /* read back: status of channel 0 */
 	check_equal(in8(0x40) & 0xbf, 0xb0, "PIT status: output high, mode 0, both bytes");
