@@ -31,10 +31,14 @@ impl Lapic {
     /// ExtINT, or an ExtINT message waits. Priorities and RFLAGS.IF aside: ExtINT has none of
     /// the former.
     pub fn extint_open(&self) -> bool {
+        self.mode() == ApicMode::Disabled || self.signals.extint || self.lint0_is_extint()
+    }
+
+    /// Whether LINT0 is an unmasked ExtINT entry: one of the ways of the 8259A's INTR, for a
+    /// machine that gives the wire one owner at a time.
+    pub fn lint0_is_extint(&self) -> bool {
         let lint0 = self.lvt(LvtIndex::Lint0);
-        self.mode() == ApicMode::Disabled
-            || self.signals.extint
-            || (!lint0.masked() && lint0.delivery_mode() == DeliveryMode::ExtInt.bits())
+        !lint0.masked() && lint0.delivery_mode() == DeliveryMode::ExtInt.bits()
     }
 
     /// The CPU acknowledged the 8259A (INTA): an ExtINT message that waited is served.

@@ -2,6 +2,7 @@
 //! What sits behind the one lock: routes and wires, the 8259A pair, the IOAPIC.
 
 use ioapic::{IoApic, IoApicEvents, PinSet};
+use irq_routing::wire::{OpenWires, Wire, WireChange, WireMode};
 use irq_routing::{
     ConnectError, Delivery, Gsi, InterruptMessage, Msi, MsiFormat, Pin, Resample, RouteTable,
     Router, SourceId, Targets,
@@ -18,10 +19,27 @@ pub const IOAPIC_PINS: u8 = 24;
 /// The IOAPIC pin that INTR of the 8259A pair is wired to.
 const VIRTUAL_WIRE_PIN: u8 = 0;
 
+/// What a vCPU leaves open for the 8259A pair's INTR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IntrWay {
+    /// Nothing.
+    #[default]
+    Closed,
+    /// It has no local APIC, or has disabled it.
+    Direct,
+    /// LINT0, as an unmasked ExtINT entry.
+    Lint0,
+}
+
 /// The legacy interrupt controllers and the wires that lead to them.
 pub struct Chipset {
     router: Router,
     chips: Chips,
+    /// From the 8259A pair's INTR to the one who owns it.
+    wire: Wire,
+    /// vCPUs by what they leave open for INTR: no local APIC in between, or LINT0.
+    direct: CpuSet,
+    lint0: CpuSet,
     lines: Vec<LineStats>,
     /// What the storm guard's alarm is set to.
     deadline: Option<u64>,
@@ -51,6 +69,9 @@ impl Chipset {
         Chipset {
             router: Router::new(table),
             chips: Chips { pic: PicPair::new(), ioapic, source: SourceId::FIRST },
+            wire: Wire::default(),
+            direct: CpuSet::default(),
+            lint0: CpuSet::default(),
             lines: vec![LineStats::default(); usize::from(IOAPIC_PINS)],
             deadline: None,
         }
@@ -112,7 +133,10 @@ impl Chipset {
 
     pub(super) fn inta(&mut self, vcpus: &Vcpus, notify: &mut CpuSet) -> Option<Acknowledge> {
         let acknowledge = self.chips.pic.acknowledge();
-        self.lower_intr(vcpus, notify);
+        // INTR falls with each acknowledge cycle, also when the next request raises it at once
+        // (8259A, "Interrupt Sequence"): an edge-triggered pin needs that edge.
+        let lowered = self.wire.set_intr(false);
+        self.chips.carry(lowered, vcpus, notify);
         self.after_pic(vcpus, notify);
         acknowledge
     }
@@ -178,21 +202,35 @@ impl Chipset {
         self.service(PinSet::ALL, now, vcpus, notify);
     }
 
-    /// Carries INTR to the IOAPIC's virtual wire pin and returns it.
-    pub(super) fn drive_intr(&mut self, vcpus: &Vcpus, notify: &mut CpuSet) -> bool {
+    /// How INTR gets to this vCPU from now on.
+    pub(super) fn set_intr_way(&mut self, cpu: usize, way: IntrWay) {
+        self.direct.set(cpu, way == IntrWay::Direct);
+        self.lint0.set(cpu, way == IntrWay::Lint0);
+    }
+
+    /// Carries INTR to who owns the wire now. Returns the vCPU at which it is high, if it is one.
+    pub(super) fn drive_intr(&mut self, vcpus: &Vcpus, notify: &mut CpuSet) -> Option<usize> {
         let intr = self.chips.pic.intr();
-        self.chips.set_intr(intr, vcpus, notify);
-        intr
+        let open = OpenWires {
+            intr: self.direct.first(),
+            lint0: self.lint0.first(),
+            ioapic: self.chips.extint_pin(),
+        };
+        // A request that is gone does not move to the next owner.
+        let lowered = self.wire.set_intr(self.wire.intr() && intr);
+        self.chips.carry(lowered, vcpus, notify);
+        let moved = self.wire.update(open);
+        self.chips.carry(moved, vcpus, notify);
+        let raised = self.wire.set_intr(intr);
+        self.chips.carry(raised, vcpus, notify);
+        match self.wire.asserted()? {
+            WireMode::Intr { cpu } | WireMode::Lint0 { cpu } => Some(cpu as usize),
+            WireMode::IoApic { .. } | WireMode::Closed => None,
+        }
     }
 
     pub(super) fn line_stats(&self) -> &[LineStats] {
         &self.lines
-    }
-
-    /// INTR falls with each acknowledge cycle, also when the next request raises it at once
-    /// (8259A, "Interrupt Sequence"): an edge-triggered pin needs that edge.
-    fn lower_intr(&mut self, vcpus: &Vcpus, notify: &mut CpuSet) {
-        self.chips.set_intr(false, vcpus, notify);
     }
 
     fn service(&mut self, pins: PinSet, now: u64, vcpus: &Vcpus, notify: &mut CpuSet) {
@@ -227,11 +265,21 @@ impl Chipset {
 }
 
 impl Chips {
-    fn set_intr(&mut self, level: bool, vcpus: &Vcpus, notify: &mut CpuSet) {
-        if let Some(ioapic) = &mut self.ioapic {
-            let poster = &mut Poster { vcpus, notify };
-            // Pin 0 exists in every IOAPIC.
-            let _ = ioapic.set_irq(VIRTUAL_WIRE_PIN, self.source, level, poster);
+    /// The pin behind INTR, while its entry is an open virtual wire.
+    fn extint_pin(&self) -> Option<u8> {
+        let ioapic = self.ioapic.as_ref()?;
+        ioapic.extint_pin(VIRTUAL_WIRE_PIN).then_some(VIRTUAL_WIRE_PIN)
+    }
+
+    /// Shows the IOAPIC its end of the wire; the vCPUs look at theirs.
+    fn carry(&mut self, change: WireChange, vcpus: &Vcpus, notify: &mut CpuSet) {
+        let Some(ioapic) = &mut self.ioapic else { return };
+        let poster = &mut Poster { vcpus, notify };
+        for (end, level) in [(change.lowered, false), (change.raised, true)] {
+            if let Some(WireMode::IoApic { pin }) = end {
+                // The pin is the one that was open.
+                let _ = ioapic.set_irq(pin, self.source, level, poster);
+            }
         }
     }
 }

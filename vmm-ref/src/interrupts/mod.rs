@@ -10,7 +10,7 @@ mod line;
 mod ports;
 mod vcpus;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use irq_routing::{ConnectError, Delivery, Gsi, InterruptMessage, SourceId};
@@ -21,18 +21,22 @@ use crate::alarm::Alarm;
 use crate::cli::Topology;
 use crate::clock::monotonic_ns;
 use crate::stats::{LineStats, VcpuReport, VcpuStats};
-pub use chipset::Chipset;
+pub use chipset::{Chipset, IntrWay};
 pub use line::DeviceLine;
 pub use ports::{IoApicPage, PicPorts};
 pub use vcpus::{CpuSet, VcpuPort, Vcpus};
+
+/// No vCPU's index.
+const NOBODY: usize = usize::MAX;
 
 /// The interrupt side of a machine, shared by all its threads.
 pub struct Interrupts {
     chipset: Mutex<Chipset>,
     vcpus: Vcpus,
     alarm: OnceLock<Arc<Alarm>>,
-    /// The 8259A pair's INTR, published so that a vCPU need not take the lock to see it.
-    intr: AtomicBool,
+    /// The vCPU at which the 8259A pair's INTR is high, or [`NOBODY`]: published so that it need
+    /// not take the lock to see it.
+    intr_at: AtomicUsize,
 }
 
 impl Interrupts {
@@ -42,7 +46,7 @@ impl Interrupts {
             chipset: Mutex::new(Chipset::new(topology)),
             vcpus: Vcpus::new(cpus),
             alarm: OnceLock::new(),
-            intr: AtomicBool::new(false),
+            intr_at: AtomicUsize::new(NOBODY),
         })
     }
 
@@ -71,9 +75,14 @@ impl Interrupts {
         self.with_chipset(|chipset, notify| chipset.eoi(vector, now, &self.vcpus, notify));
     }
 
-    /// INTR of the 8259A pair.
-    pub fn intr(&self) -> bool {
-        self.intr.load(Ordering::SeqCst)
+    /// Whether INTR of the 8259A pair is high at this vCPU.
+    pub fn intr(&self, cpu: usize) -> bool {
+        self.intr_at.load(Ordering::Acquire) == cpu
+    }
+
+    /// How the 8259A pair's INTR gets to this vCPU from now on.
+    pub fn set_intr_way(&self, cpu: usize, way: IntrWay) {
+        self.with_chipset(|chipset, _| chipset.set_intr_way(cpu, way));
     }
 
     /// The CPU's acknowledge cycle; `None` if nothing asks for one any more and the pair is not
@@ -151,15 +160,15 @@ impl Interrupts {
         let mut notify = CpuSet::default();
         let mut chipset = self.chipset();
         let result = change(&mut chipset, &mut notify);
-        let intr = chipset.drive_intr(&self.vcpus, &mut notify);
-        let was = self.intr.swap(intr, Ordering::SeqCst);
+        let intr_at = chipset.drive_intr(&self.vcpus, &mut notify);
+        let was = self.intr_at.swap(intr_at.unwrap_or(NOBODY), Ordering::AcqRel);
         // Under the lock, so that the last one set is the last one found.
         if let (Some(deadline), Some(alarm)) = (chipset.take_changed_deadline(), self.alarm.get()) {
             alarm.set(deadline);
         }
         drop(chipset);
-        if intr && !was {
-            self.vcpus.want_extint(&mut notify);
+        if let Some(cpu) = intr_at.filter(|cpu| *cpu != was) {
+            notify.insert(cpu);
         }
         self.vcpus.notify(notify);
         result

@@ -2,7 +2,6 @@
 //! The vCPUs as senders see them: post, then wake or kick whoever needs it.
 
 use std::borrow::Borrow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -24,8 +23,6 @@ pub struct VcpuPort {
     pub mailbox: Mailbox,
     /// What senders count.
     pub stats: SenderStats,
-    /// Published by the owner: INTR of the 8259A pair gets through to this CPU.
-    takes_extint: AtomicBool,
     target: OnceLock<Target>,
 }
 
@@ -33,13 +30,6 @@ impl VcpuPort {
     /// Called by the vCPU's thread before its first entry.
     pub fn attach(&self) {
         let _ = self.target.set(Target::current());
-    }
-
-    /// Published by the vCPU's thread: whether it listens to INTR.
-    pub fn set_takes_extint(&self, takes: bool) {
-        if self.takes_extint.load(Ordering::Relaxed) != takes {
-            self.takes_extint.store(takes, Ordering::SeqCst);
-        }
     }
 
     /// Interrupts a system call of the thread, wherever it is.
@@ -82,6 +72,15 @@ impl CpuSet {
     /// Adds a vCPU.
     pub fn insert(&mut self, cpu: usize) {
         self.0 |= 1 << (cpu & 63);
+    }
+
+    /// Adds or removes a vCPU.
+    pub(super) fn set(&mut self, cpu: usize, on: bool) {
+        self.0 = self.0 & !(1 << (cpu & 63)) | u64::from(on) << (cpu & 63);
+    }
+
+    pub(super) fn first(self) -> Option<u32> {
+        (self.0 != 0).then_some(self.0.trailing_zeros())
     }
 
     fn iter(self) -> impl Iterator<Item = usize> {
@@ -137,15 +136,6 @@ impl Vcpus {
         for cpu in cpus.iter() {
             if let Some(port) = self.ports.get(cpu) {
                 port.request(Request::Event);
-            }
-        }
-    }
-
-    /// INTR rose: whoever listens to it has to look.
-    pub(super) fn want_extint(&self, notify: &mut CpuSet) {
-        for (cpu, port) in self.ports.iter().enumerate() {
-            if port.takes_extint.load(Ordering::SeqCst) {
-                notify.insert(cpu);
             }
         }
     }

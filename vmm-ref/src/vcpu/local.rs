@@ -14,7 +14,7 @@ use vcpu_events::{
 
 use crate::backend::{GeneralProtection, Outcome, Vcpu};
 use crate::clock::monotonic_ns;
-use crate::interrupts::{Interrupts, VcpuPort};
+use crate::interrupts::{Interrupts, IntrWay, VcpuPort};
 use crate::stats::VcpuStats;
 
 /// What one vCPU is made as.
@@ -35,6 +35,8 @@ pub struct Local {
     window_asked: bool,
     /// An ExtINT message (virtual wire through the IOAPIC) waits.
     extint_message: bool,
+    /// How INTR gets here, as the chipset knows it.
+    intr_way: IntrWay,
     tsc: TscAnchor,
     /// IA32_APIC_BASE as the backend knows it.
     known_base: Option<u64>,
@@ -98,6 +100,7 @@ impl Local {
             halted: false,
             window_asked: false,
             extint_message: false,
+            intr_way: IntrWay::Closed,
             known_base: None,
             stats: VcpuStats::default(),
         })
@@ -201,10 +204,7 @@ impl Local {
     /// What to inject next.
     pub fn decide(&self, interrupts: &Interrupts) -> Decision {
         let cpu = Interruptibility { activity: self.activity(), ..self.slot.interruptibility() };
-        let extint = match &self.lapic {
-            None => interrupts.intr(),
-            Some(lapic) => self.extint_message || lapic.extint_open() && interrupts.intr(),
-        };
+        let extint = self.extint_message || interrupts.intr(self.cpu);
         self.events.decide(&cpu, extint, self.lapic.as_ref().and_then(Lapic::pending))
     }
 
@@ -322,9 +322,18 @@ impl Local {
         self.lapic.as_ref().map(Lapic::destination_entry)
     }
 
-    /// Tells senders what they must know.
-    pub fn publish(&self, port: &VcpuPort) {
-        port.set_takes_extint(self.lapic.as_ref().is_none_or(Lapic::extint_open));
+    /// Tells the chipset how INTR gets here, if that changed.
+    pub fn publish(&mut self, interrupts: &Interrupts) {
+        let way = match &self.lapic {
+            None => IntrWay::Direct,
+            Some(lapic) if lapic.lint0_is_extint() => IntrWay::Lint0,
+            // A PC's INTR leads to the boot processor (MultiProcessor Specification, "PIC Mode").
+            Some(lapic) if !lapic.apic_enabled() && self.cpu == 0 => IntrWay::Direct,
+            Some(_) => IntrWay::Closed,
+        };
+        if std::mem::replace(&mut self.intr_way, way) != way {
+            interrupts.set_intr_way(self.cpu, way);
+        }
     }
 
     /// The counters, at the end.

@@ -106,7 +106,7 @@ impl<B: Vcpu> VcpuThread<B> {
             return Ok(Step::Stop);
         }
         self.local.collect(&mut self.backend, &self.interrupts, port)?;
-        self.local.publish(port);
+        self.local.publish(&self.interrupts);
         let window = self.inject()?;
         self.local.resume_for(window);
         if self.local.activity() != Activity::Active {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Maskable interrupts: injected when the guest can take them, at its window otherwise, never lost.
 
+use lapic_emulation::{ApicMode, DestinationEntry};
+use vm_device::bus::MmioAddress;
+use vm_device::DeviceMmio;
+
 use super::*;
+use crate::interrupts::IoApicPage;
 
 #[test]
 fn evt_9_nothing_is_injected_before_the_first_exit_says_that_it_can_be() {
@@ -126,5 +131,49 @@ fn rte_6_masking_lint0_keeps_intr_from_the_cpu() {
     rig.exit_open(Back::Store(0xfee0_0350, 0x1_0700));
     rig.pulse(1);
     assert_eq!(rig.exit_open(Back::Store(0xfee0_0350, 0x700)), [RUN], "masked");
-    assert_eq!(rig.step(), [Call::Interrupt(0x21), RUN]);
+    assert_eq!(rig.step_to_entry(), [Call::Interrupt(0x21), RUN]);
+}
+
+/// IOAPIC pin 0 as an unmasked, edge-triggered ExtINT entry for this CPU.
+fn open_virtual_wire(rig: &Rig, cpu: u32) {
+    let page = IoApicPage(rig.interrupts.clone());
+    for (register, value) in [(0x11_u32, cpu << 24), (0x10, 0x700)] {
+        page.mmio_write(MmioAddress(0), 0, &register.to_le_bytes());
+        page.mmio_write(MmioAddress(0), 0x10, &value.to_le_bytes());
+    }
+}
+
+#[test]
+fn rte_6_intr_has_one_owner_although_lint0_and_the_ioapic_are_open() {
+    let mut rig = Rig::bsp();
+    let other =
+        DestinationEntry { id: 1, mode: ApicMode::Xapic, ldr: 0, dfr: !0, software_enabled: true };
+    rig.interrupts.update_map(1, other);
+    rig.init_pic(1);
+    rig.exit_open(Back::Kicked);
+    open_virtual_wire(&rig, 1);
+    rig.pulse(1);
+    assert_eq!(rig.exit_open(Back::Kicked), [Call::Interrupt(0x21), RUN]);
+    let other = rig.interrupts.vcpus().port(1).unwrap();
+    assert!(!other.posted.outstanding(), "the other CPU's acknowledge cycle would be spurious");
+}
+
+#[test]
+fn rte_6_a_high_intr_moves_to_the_ioapic_when_lint0_closes() {
+    let mut rig = Rig::bsp();
+    rig.init_pic(1);
+    rig.exit_closed(Back::Kicked);
+    open_virtual_wire(&rig, 0);
+    rig.pulse(1);
+    assert_eq!(rig.exit_open(Back::Store(0xfee0_0350, 0x1_0700)), [RUN_FOR_WINDOW]);
+    assert_eq!(rig.step_to_entry(), [Call::Interrupt(0x21), RUN], "an ExtINT message");
+}
+
+#[test]
+fn rte_6_a_disabled_apic_of_the_boot_processor_passes_intr_on() {
+    let mut rig = Rig::bsp();
+    rig.init_pic(1);
+    rig.exit_open(Back::WriteMsr(0x1b, 0xfee0_0100));
+    rig.pulse(1);
+    assert_eq!(rig.step_to_entry(), [Call::Interrupt(0x21), RUN]);
 }

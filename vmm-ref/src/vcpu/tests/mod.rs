@@ -81,6 +81,15 @@ impl Rig {
         calls
     }
 
+    /// As [`Rig::step`], on to the next entry: a request of the vCPU to itself comes in between.
+    fn step_to_entry(&mut self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        while !calls.iter().any(|call| matches!(call, Call::Run { .. })) {
+            calls.extend(self.step());
+        }
+        calls
+    }
+
     fn try_step(&mut self) -> (std::io::Result<Step>, Vec<Call>) {
         let interrupts = self.interrupts.clone();
         let port: &VcpuPort = interrupts.vcpus().port(self.vcpu.local.cpu()).unwrap();
