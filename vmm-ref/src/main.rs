@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, Context, Result};
 use vmm_ref::backend::kvm;
 use vmm_ref::cli::error_chain;
-use vmm_ref::cli::{Args, SerialMode, VmConfig, EXIT_ERROR};
+use vmm_ref::cli::{Args, BackendChoice, SerialMode, VmConfig, EXIT_ERROR};
 use vmm_ref::console::Console;
 use vmm_ref::control::Ending;
 use vmm_ref::devices::MachineEvent;
@@ -31,7 +31,10 @@ fn run(args: &Args) -> Result<u8> {
     logging::init(args.verbosity, args.log_file.as_deref()).context("cannot open the log file")?;
     let config = args.config()?;
     if let Some(error) = kvm::unavailable() {
-        return Err(error).context("no backend can run the guest: --backend kvm is the only one");
+        return Err(error).context(match config.backend {
+            BackendChoice::Auto => "no backend can run the guest: --backend kvm is the only one",
+            BackendChoice::Kvm => "--backend kvm cannot run the guest",
+        });
     }
     let signals = EventFd::new(EFD_NONBLOCK).context("cannot create an event descriptor")?;
     let handler = signals.try_clone().context("cannot create an event descriptor")?;

@@ -3,7 +3,7 @@
 
 use kvm_bindings::{kvm_enable_cap, kvm_msr_entry, Msrs, KVM_CAP_X86_USER_SPACE_MSR};
 use kvm_ioctls::{
-    MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd,
+    Cap, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VcpuFd, VmFd,
 };
 
 use super::{KvmError, Named};
@@ -18,11 +18,17 @@ pub const IA32_TSC_DEADLINE: u32 = 0x6e0;
 /// Makes IA32_APIC_BASE and IA32_TSC_DEADLINE exit (KVM would keep the first for itself and
 /// swallow the second), and with them whatever KVM finds invalid: without an in-kernel LAPIC
 /// that is all of x2APIC's range.
+///
+/// Linux before 5.10 can do neither: there the guest gets an xAPIC without TSC-deadline mode, and
+/// KVM keeps IA32_APIC_BASE.
 pub fn exit_to_user(vm: &VmFd) -> Result<(), KvmError> {
+    if ![Cap::X86UserSpaceMsr, Cap::X86MsrFilter].into_iter().all(|cap| vm.check_extension(cap)) {
+        return Ok(());
+    }
     let reasons = MsrExitReason::Inval | MsrExitReason::Filter;
     let mut cap = kvm_enable_cap { cap: KVM_CAP_X86_USER_SPACE_MSR, ..Default::default() };
     cap.args[0] = u64::from(reasons.bits());
-    vm.enable_cap(&cap).map_err(|_| KvmError::Capability("KVM_CAP_X86_USER_SPACE_MSR"))?;
+    vm.enable_cap(&cap).named("KVM_ENABLE_CAP(KVM_CAP_X86_USER_SPACE_MSR)")?;
     let denied = [0u8];
     let range = |base| MsrFilterRange {
         flags: MsrFilterRangeFlags::READ | MsrFilterRangeFlags::WRITE,
