@@ -51,6 +51,15 @@ impl Binding {
         IMMEDIATE_EXIT.with(|cell| cell.set(immediate_exit));
         Binding { _not_send: PhantomData }
     }
+
+    /// Forgets kicks that came so far: to be called out of the guest, before whatever they were
+    /// for is looked at. One that found the vCPU out already would only cost it an entry.
+    pub fn forget_kicks(&self) {
+        let flag = IMMEDIATE_EXIT.with(Cell::get);
+        // SAFETY: the pointer is the one given to `new`, valid as long as `self`; nobody else but
+        // this thread's signal handler and its backend write there.
+        unsafe { flag.write_volatile(0) };
+    }
 }
 
 impl Drop for Binding {
@@ -155,5 +164,43 @@ impl Drop for KickTimer {
     fn drop(&mut self) {
         // SAFETY: `id` is a live timer, not used after this.
         unsafe { libc::timer_delete(self.id) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evt_9_a_kick_asks_for_an_immediate_exit_until_it_is_forgotten() {
+        install_handler().unwrap();
+        let mut flag = 0u8;
+        let flag = &raw mut flag;
+        // SAFETY: `flag` outlives the binding, which is dropped first.
+        let read = || unsafe { flag.read_volatile() };
+        // SAFETY: as above.
+        let binding = unsafe { Binding::new(flag) };
+        Target::current().kick();
+        assert_eq!(read(), 1);
+        binding.forget_kicks();
+        assert_eq!(read(), 0);
+        drop(binding);
+        Target::current().kick();
+        assert_eq!(read(), 0, "nobody is bound");
+    }
+
+    #[test]
+    fn evt_9_a_deadline_that_is_over_kicks_at_once() {
+        install_handler().unwrap();
+        let mut flag = 0u8;
+        let flag = &raw mut flag;
+        // SAFETY: `flag` outlives the binding.
+        let _binding = unsafe { Binding::new(flag) };
+        let mut timer = KickTimer::new().unwrap();
+        timer.set(Some(monotonic_ns())).unwrap();
+        // SAFETY: as above.
+        while unsafe { flag.read_volatile() } == 0 {
+            thread::yield_now();
+        }
     }
 }

@@ -86,7 +86,7 @@ impl<B: Vcpu> VcpuThread<B> {
     }
 
     fn run_until_stopped(&mut self) -> io::Result<()> {
-        // SAFETY: `binding` is dropped at the end of this function, the backend outlives it.
+        // SAFETY: `binding` is dropped on every way out of this function, the backend outlives it.
         let binding = unsafe { kick::Binding::new(self.backend.kick_flag()) };
         let mut timer = KickTimer::new()?;
         let interrupts = self.interrupts.clone();
@@ -95,9 +95,12 @@ impl<B: Vcpu> VcpuThread<B> {
         // The first anchor of the computed TSC, and the backend's first IA32_APIC_BASE.
         self.local.anchor_tsc(&self.backend);
         self.tell_base()?;
-        while let Step::Continue = self.step(port, &mut timer)? {}
-        drop(binding);
-        Ok(())
+        loop {
+            binding.forget_kicks();
+            if let Step::Stop = self.step(port, &mut timer)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Once around: requests, interrupts, then the guest or sleep.
