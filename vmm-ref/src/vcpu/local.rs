@@ -165,7 +165,8 @@ impl Local {
             self.events.queue_nmi();
         }
         if synced.smi {
-            log::warn!("vCPU {}: an SMI was dropped: there is no SMM here", self.cpu);
+            // No louder: a guest may send as many as it likes.
+            log::debug!("vCPU {}: an SMI was dropped: there is no SMM here", self.cpu);
         }
         let events = &mut Outbox { cpu: self.cpu, interrupts, map_changed: false };
         if lapic.take_init(events) {
@@ -183,16 +184,20 @@ impl Local {
         Ok(())
     }
 
-    /// The timer's deadline is in ns and may be a rounded TSC value: ask for the real TSC before
-    /// judging.
+    /// A TSC deadline's nanoseconds are an estimate: ask for the real TSC before judging. The
+    /// other modes need none, and no call to the backend.
     fn run_timer(&mut self, backend: &impl Vcpu) {
-        let due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= monotonic_ns());
-        if due(self.next_deadline()) {
-            let now = self.tsc.believe(self.tsc.now(monotonic_ns()), backend.tsc());
-            if let Some(lapic) = &mut self.lapic {
-                lapic.advance(now);
-            }
+        let Some(lapic) = &mut self.lapic else { return };
+        let Some(deadline) = lapic.next_deadline() else { return };
+        let ns = monotonic_ns();
+        if deadline > ns {
+            return;
         }
+        let mut now = self.tsc.now(ns);
+        if lapic.msr_read(super::IA32_TSC_DEADLINE, now).is_ok_and(|tsc| tsc != 0) {
+            now = self.tsc.believe(now, backend.tsc());
+        }
+        lapic.advance(now);
     }
 
     /// Reads the TSC from the backend; from here on it is computed. Right after an exit, when no
