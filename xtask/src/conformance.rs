@@ -82,7 +82,7 @@ fn collect() -> Result<Shown> {
         for file in rust_files(&workspace::root().join(tree))? {
             let text = fs::read_to_string(&file)?;
             let package = package(&file);
-            for name in text.lines().filter_map(function) {
+            for name in text.lines().filter_map(test) {
                 for id in ids(name) {
                     let names = shown.entry(id).or_default().entry(package.clone()).or_default();
                     names.push(format!("`{name}`"));
@@ -97,20 +97,31 @@ fn collect() -> Result<Shown> {
     Ok(shown)
 }
 
-/// The name of the function that a line begins.
-fn function(line: &str) -> Option<&str> {
-    let name = line.trim_start().strip_prefix("fn ")?;
-    name.split_once('(').map(|(name, _)| name)
+/// The name of the test that a line begins: a function, or a row `name: guest` of a macro that
+/// makes functions.
+fn test(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    match line.strip_prefix("fn ") {
+        Some(function) => function.split_once('(').map(|(name, _)| name),
+        None => line.split_once(": \"").map(|(name, _)| name),
+    }
 }
 
-/// `pit_3_4_agree` shows PIT-3 and PIT-4.
+/// `pit_3_4_agree` shows PIT-3 and PIT-4, `evt_6_lap_8_nmi` EVT-6 and LAP-8.
 fn ids(name: &str) -> Vec<String> {
-    let mut words = name.split('_');
-    let Some(prefix) = words.next().filter(|prefix| PREFIXES.contains(prefix)) else {
-        return Vec::new();
-    };
-    let numbers = words.take_while(|word| word.len() < 3 && word.parse::<u8>().is_ok());
-    numbers.map(|number| format!("{}-{number}", prefix.to_uppercase())).collect()
+    let mut ids = Vec::new();
+    let mut prefix = None;
+    for word in name.split('_') {
+        if PREFIXES.contains(&word) {
+            prefix = Some(word.to_uppercase());
+        } else if let (Some(prefix), 1..=2, Ok(number)) = (&prefix, word.len(), word.parse::<u8>())
+        {
+            ids.push(format!("{prefix}-{number}"));
+        } else {
+            break;
+        }
+    }
+    ids
 }
 
 /// "legacy-pic" for a file below crates/legacy-pic, else the first folder.
@@ -148,7 +159,10 @@ mod tests {
         assert_eq!(ids("pic_7_edge_pulse"), ["PIC-7"]);
         assert_eq!(ids("pit_3_4_5_agree"), ["PIT-3", "PIT-4", "PIT-5"]);
         assert_eq!(ids("ioa_1_the_8_bits"), ["IOA-1"]);
+        assert_eq!(ids("evt_6_lap_8_nmi"), ["EVT-6", "LAP-8"]);
         assert_eq!(ids("pick_7"), [""; 0]);
+        assert_eq!(test("    fn lap_7_timer() {"), Some("lap_7_timer"));
+        assert_eq!(test("    lap_7_timer: \"lapic_timer\", IoApic;"), Some("lap_7_timer"));
     }
 
     /// The manifests and crate roots below crates/.

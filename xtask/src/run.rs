@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::fetch;
 use crate::guest::Guest;
+use crate::nested::bare::Bare;
 use crate::nested::cases::{self, Case};
 use crate::nested::driver::{self, Audience, Ending, Files};
 use crate::nested::image::{self, Programs};
@@ -32,10 +33,11 @@ pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome
     let packages = fetch::packages()?;
     let guest = Guest::build(&packages)?;
     let programs = Programs::build()?;
+    let bare = Bare::build()?;
     let mut reporter = Reporter::new(show)?;
     match backend {
         Backend::Nested => {
-            let initramfs = image::build(&packages, &guest, &programs)?;
+            let initramfs = image::build(&packages, &guest, &programs, &bare)?;
             rig::run(&packages, &initramfs, names, &mut reporter)?;
         }
         Backend::Direct => {
@@ -43,6 +45,7 @@ pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome
                 vmm: &programs.vmm,
                 kernel: &guest.kernel,
                 initramfs: &guest.initramfs,
+                bare: &bare.directory,
                 cmdline: "",
             };
             for name in names {
@@ -179,6 +182,9 @@ fn judge(current: &Current, ending: &Ending) -> Vec<String> {
         }
         None => case.checks.iter().filter_map(|check| check.on(&console).err()).collect::<Vec<_>>(),
     };
+    // What a bare-metal guest says of a check that failed.
+    let failed = console.lines().filter(|line| line.starts_with("FAIL "));
+    failures.extend(failed.map(str::to_string));
     if ending.status != case.exit {
         failures.push(format!("exit status {}, not {}", ending.status, case.exit));
     }

@@ -68,6 +68,7 @@ fn serve(cases: &[String]) -> Result<()> {
         vmm: Path::new(image::VMM),
         kernel: Path::new(image::KERNEL),
         initramfs: Path::new(image::INITRAMFS),
+        bare: Path::new(image::BARE),
         cmdline: CMDLINE,
     };
     for name in cases {

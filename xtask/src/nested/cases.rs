@@ -12,6 +12,8 @@ pub struct Case {
     pub name: String,
     /// What it shows, in a sentence.
     pub about: &'static str,
+    /// What boots.
+    pub kernel: Kernel,
     /// `--platform topology=`.
     pub topology: &'static str,
     /// `--cpus boot=`.
@@ -28,6 +30,15 @@ pub struct Case {
     pub exit: i32,
     /// What must be in vmm-ref's log.
     pub log: Vec<&'static str>,
+}
+
+/// What a machine boots.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Kernel {
+    /// Debian's kernel with a shell.
+    Debian,
+    /// A bare-metal guest of tests/guests, by its name.
+    Bare(String),
 }
 
 /// One action at the console.
@@ -70,22 +81,59 @@ pub enum Echo {
 
 /// For every kernel: messages on the serial line, and no waiting after a panic.
 const CMDLINE: &str = "console=ttyS0 panic=-1";
+/// Exit status of a bare-metal guest whose checks all passed (tests/src/guests.rs).
+const BARE_PASSED: i32 = 33;
 
 impl Case {
     /// vmm-ref's arguments.
     pub fn arguments(&self, files: &Files) -> Vec<OsString> {
-        let words = [CMDLINE, self.cmdline, files.cmdline];
-        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        let mut arguments: Vec<OsString> = vec!["--kernel".into(), files.kernel.into()];
-        arguments.extend(["--initramfs".into(), files.initramfs.into()]);
-        arguments.extend(["--cmdline".into(), words.join(" ").into()]);
+        let mut arguments = match &self.kernel {
+            Kernel::Debian => self.debian(files),
+            Kernel::Bare(name) => {
+                let elf = files.bare.join(name).with_extension("elf");
+                let platform = format!("topology={},testdev=on", self.topology);
+                vec!["--kernel".into(), elf.into(), "--platform".into(), platform.into()]
+            }
+        };
         arguments.extend(["--cpus".into(), format!("boot={}", self.cpus).into()]);
-        arguments.extend(
-            ["--memory", "size=512M", "--serial", "tty", "--console", "off"].map(Into::into),
-        );
-        arguments.extend(["--platform".into(), format!("topology={}", self.topology).into()]);
+        arguments.extend(["--serial", "tty", "--console", "off"].map(Into::into));
         arguments.extend(self.options.iter().map(Into::into));
         arguments
+    }
+
+    fn debian(&self, files: &Files) -> Vec<OsString> {
+        let words = [CMDLINE, self.cmdline, files.cmdline];
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        let platform = format!("topology={}", self.topology);
+        vec![
+            "--kernel".into(),
+            files.kernel.into(),
+            "--initramfs".into(),
+            files.initramfs.into(),
+            "--cmdline".into(),
+            words.join(" ").into(),
+            "--memory".into(),
+            "size=512M".into(),
+            "--platform".into(),
+            platform.into(),
+        ]
+    }
+
+    /// A bare-metal guest, which judges itself.
+    fn bare(case: &str, guest: &str, topology: &'static str, cpus: u32) -> Self {
+        Self {
+            name: case.to_string(),
+            about: "a bare-metal guest",
+            kernel: Kernel::Bare(guest.to_string()),
+            topology,
+            cpus,
+            options: vec!["--no-reboot"],
+            cmdline: "",
+            script: Vec::new(),
+            checks: Vec::new(),
+            exit: BARE_PASSED,
+            log: Vec::new(),
+        }
     }
 
     /// A boot to the shell, `/proc/interrupts` twice with some work between, and power off.
@@ -118,6 +166,7 @@ impl Case {
         Self {
             name: name.to_string(),
             about,
+            kernel: Kernel::Debian,
             topology,
             cpus,
             options: vec!["--no-reboot"],
@@ -206,13 +255,23 @@ pub fn all() -> Vec<Case> {
     ]
 }
 
-/// A case by its name. `boot-<topology>-<cpus>` is a plain boot of that machine.
+fn topology(name: &str) -> Option<&'static str> {
+    ["pic", "ioapic"].into_iter().find(|known| *known == name)
+}
+
+/// A case by its name. `boot-<topology>-<cpus>` is a plain boot of that machine,
+/// `bare-<guest>-<topology>-<cpus>` a bare-metal guest on it.
 pub fn find(name: &str) -> Option<Case> {
     if let Some(case) = all().into_iter().find(|case| case.name == name) {
         return Some(case);
     }
+    if let Some(rest) = name.strip_prefix("bare-") {
+        let (rest, cpus) = rest.rsplit_once('-')?;
+        let (guest, topology) = rest.rsplit_once('-')?;
+        return Some(Case::bare(name, guest, self::topology(topology)?, cpus.parse().ok()?));
+    }
     let (topology, cpus) = name.strip_prefix("boot-")?.split_once('-')?;
-    let topology = ["pic", "ioapic"].into_iter().find(|known| *known == topology)?;
+    let topology = self::topology(topology)?;
     let about = match topology {
         "pic" => "Debian on 8259A pair and 8254",
         _ => "Debian on IOAPIC and local APICs",

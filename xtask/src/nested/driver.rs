@@ -36,6 +36,8 @@ pub struct Files<'a> {
     pub kernel: &'a Path,
     /// The guest's initramfs.
     pub initramfs: &'a Path,
+    /// The directory of the bare-metal guests.
+    pub bare: &'a Path,
     /// What the place where it runs adds to the kernel's command line.
     pub cmdline: &'a str,
 }

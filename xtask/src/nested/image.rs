@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
+use super::bare::Bare;
 use crate::cpio::Archive;
 use crate::fetch::Packages;
 use crate::guest::Guest;
@@ -18,6 +19,7 @@ pub const AGENT: &str = "/xtask";
 pub const VMM: &str = "/vmm-ref";
 pub const KERNEL: &str = "/guest/vmlinuz";
 pub const INITRAMFS: &str = "/guest/initramfs.cpio";
+pub const BARE: &str = "/bare";
 pub const MODULES: &str = "/modules";
 
 /// The module that makes /dev/kvm on the processor that QEMU emulates.
@@ -26,9 +28,14 @@ const KVM_MODULE: &str = "kvm-amd";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Makes the initramfs and returns its path.
-pub fn build(packages: &Packages, guest: &Guest, programs: &Programs) -> Result<PathBuf> {
+pub fn build(
+    packages: &Packages,
+    guest: &Guest,
+    programs: &Programs,
+    bare: &Bare,
+) -> Result<PathBuf> {
     let mut archive = Archive::new();
-    for directory in ["/dev", "/proc", "/sys", "/tmp", "/guest", MODULES] {
+    for directory in ["/dev", "/proc", "/sys", "/tmp", "/guest", BARE, MODULES] {
         archive.directory(directory)?;
     }
     archive.device("/dev/console", 5, 1)?;
@@ -45,6 +52,9 @@ pub fn build(packages: &Packages, guest: &Guest, programs: &Programs) -> Result<
         let bytes =
             fs::read(outside).with_context(|| format!("cannot read {}", outside.display()))?;
         archive.file(inside, 0o755, &bytes)?;
+    }
+    for (name, elf) in bare.files()? {
+        archive.file(&format!("{BARE}/{name}"), 0o644, &elf)?;
     }
     let path = workspace::directory("nested")?.join("machine.cpio");
     fs::write(&path, archive.finish()?)?;

@@ -6,6 +6,7 @@
 //! happens to the host (`record`), where it is judged (`interrupts`) and reported (`crate::run`).
 
 pub mod agent;
+pub mod bare;
 pub mod cases;
 pub mod driver;
 pub mod image;
@@ -39,12 +40,12 @@ pub struct Args {
 /// Runs the cases and reports them.
 pub fn main(args: &Args) -> Result<ExitCode> {
     if args.list {
-        for case in cases::all() {
-            println!("{:16} {}", case.name, case.about);
+        for case in all()?.iter().filter_map(|name| cases::find(name)) {
+            println!("{:30} {}", case.name, case.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let names = if args.cases.is_empty() { all() } else { args.cases.clone() };
+    let names = if args.cases.is_empty() { all()? } else { args.cases.clone() };
     for name in &names {
         ensure!(
             cases::find(name).is_some(),
@@ -64,6 +65,11 @@ pub fn main(args: &Args) -> Result<ExitCode> {
 }
 
 /// The names of all cases.
-pub fn all() -> Vec<String> {
-    cases::all().into_iter().map(|case| case.name).collect()
+///
+/// # Errors
+/// If the bare-metal guests cannot be built.
+pub fn all() -> Result<Vec<String>> {
+    let mut names: Vec<String> = cases::all().into_iter().map(|case| case.name).collect();
+    names.extend(bare::Bare::build()?.cases()?);
+    Ok(names)
 }

@@ -16,6 +16,9 @@ use crate::{process, qemu, ui, workspace};
 
 /// Two CPUs: with one, the emulated SVM often takes an interrupt between STI and HLT.
 const CPUS: &str = "2";
+/// Without XSAVE: QEMU's SVM does not intercept XSETBV, so that a guest's would go past KVM, which
+/// then tells the guest wrong sizes (and the machine would run with the guest's XCR0).
+const CPU: &str = "max,-xsave";
 /// Holds one guest of 512 MiB beside its files.
 const MEMORY: &str = "1536M";
 /// Kernel messages on the first serial port; nothing that slows an emulated machine down and
@@ -53,7 +56,7 @@ pub fn run(
 fn command(packages: &Packages, initramfs: &Path, cases: &[String]) -> Result<Command> {
     let mut command = qemu::command(packages)?;
     command
-        .args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max"])
+        .args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", CPU])
         .args(["-smp", CPUS, "-m", MEMORY])
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         // The console to our pipe for errors, the records to the one for output.

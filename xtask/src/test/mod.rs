@@ -107,18 +107,17 @@ fn run_step(step: &Step, place: &str) -> Result<Tally> {
 
 /// The guests of the nested rig, each of which counts as a test.
 fn run_guests() -> Tally {
-    let names = nested::all();
-    let outcomes = fetch::packages().and_then(|_| run::run(Backend::Nested, &names, false));
-    match outcomes {
-        Ok(outcomes) => {
-            let passed = outcomes.iter().filter(|outcome| outcome.failures.is_empty()).count();
-            Tally { passed, failed: names.len() - passed, ignored: 0 }
-        }
-        Err(error) => {
-            ui::detail(format!("FAILED: {error:#}"));
-            Tally { passed: 0, failed: names.len(), ignored: 0 }
-        }
-    }
+    let run = || {
+        fetch::packages()?;
+        let names = nested::all()?;
+        let outcomes = run::run(Backend::Nested, &names, false)?;
+        let passed = outcomes.iter().filter(|outcome| outcome.failures.is_empty()).count();
+        Ok(Tally { passed, failed: names.len() - passed, ignored: 0 })
+    };
+    run().unwrap_or_else(|error: anyhow::Error| {
+        ui::detail(format!("FAILED: {error:#}"));
+        Tally { passed: 0, failed: 1, ignored: 0 }
+    })
 }
 
 impl Step {
