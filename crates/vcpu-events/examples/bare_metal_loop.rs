@@ -7,7 +7,7 @@
 //! The processors are stand-ins with a script; the loop is the real thing.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 
 use vcpu_events::svm::EventInjection;
 use vcpu_events::vmx::{window_controls, EventFields, GuestInterruptibility};
@@ -220,12 +220,14 @@ impl Guest {
 }
 
 /// What the other threads of the machine do meanwhile.
-fn outside(shared: &Shared, vcpu: &Thread) {
+fn outside(shared: &Shared, vcpu: &JoinHandle<u32>) {
     let until = |mode| {
         while shared.mailbox.mode() != mode {
+            assert!(!vcpu.is_finished(), "the vCPU's thread ended early");
             thread::yield_now();
         }
     };
+    let vcpu = vcpu.thread();
     until(Mode::InGuest);
     shared.requested.store(0x41, SeqCst); // `PostedInterrupts::post`
     assert_eq!(shared.request(Request::Event, vcpu), Notify::Kick);
@@ -244,7 +246,7 @@ fn scenario<P: Processor + Send + 'static>(name: &str, new: impl Fn(Guest) -> P)
     }));
     let mut cpu = new(Guest { shared, rflags: 2, activity: Activity::Active, step: 0 });
     let vcpu = thread::spawn(move || run_vcpu(shared, &mut cpu));
-    outside(shared, vcpu.thread());
+    outside(shared, &vcpu);
     let acknowledged = vcpu.join().expect("the vCPU's thread ends");
     println!("{name}: delivered after one fault, acknowledged {acknowledged} time");
     assert_eq!(acknowledged, 1);
