@@ -278,8 +278,13 @@ impl Rig {
                 Vec::new()
             }
             PM => {
-                let off = bytes
-                    .fold(false, |off, (port, byte)| self.pm_model.write(port, byte, now) | off);
+                let mut off = false;
+                for (port, byte) in bytes {
+                    off |= self.pm_model.write(port, byte, now);
+                    let status = (layout::PM1A_EVENT..layout::PM1A_EVENT + 2).contains(&port);
+                    let left = self.pm_model.read(port, now) & byte;
+                    assert!(!status || left == 0, "a one clears its status bit");
+                }
                 Vec::from_iter(off.then_some(MachineEvent::Shutdown))
             }
             RESET => bytes.filter_map(|(port, byte)| reset_event(port, byte)).collect(),

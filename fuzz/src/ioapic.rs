@@ -195,9 +195,18 @@ impl Rig {
         self.due |= due;
     }
 
+    /// Ends what has this vector now, or had it when it was sent, and nothing else.
     fn eoi(&mut self, vector: u8) {
+        let state = self.chip.state();
         let ended = self.chip.eoi(vector, &mut self.bus);
         self.due |= ended;
+        for (pin, saved) in (0..).zip(&state.pins) {
+            let entry_vector = self.chip.entry(pin).expect("a pin").vector();
+            let hears = saved.in_service.is_some_and(|v| v == vector || entry_vector == vector);
+            assert_eq!(ended.contains(pin), hears, "pin {pin}");
+            let stays = saved.in_service.is_some() && !hears;
+            assert_eq!(Self::in_service(&self.chip, pin), stays, "pin {pin}");
+        }
     }
 
     fn restore(&mut self, state: &IoApicState) {

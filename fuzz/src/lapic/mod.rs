@@ -66,6 +66,8 @@ ops! {
         SaveRestore { ns: Num },
         /// One field of a saved state is overwritten.
         Restore { field: u8, value: Num },
+        /// All of the timer's registers.
+        Timer { mode: u8, vector: u8, divide: u8, count: Num },
     }
 }
 
@@ -284,6 +286,12 @@ impl Rig {
                 let mut state = self.lapic.state(now);
                 overwrite(&mut state, *field, value.0);
                 let _ = self.restore(&state);
+            }
+            Op::Timer { mode, vector, divide, count } => {
+                let lvt = Lvt::new().with_vector(*vector).with_timer_mode(mode & 3);
+                self.write(spec::reg::LVT_TIMER, lvt.into_bits().into());
+                self.write(spec::reg::TDCR, (divide & 0xb).into());
+                self.write(spec::reg::TMICT, count.0 & 0xffff_ffff);
             }
         }
     }

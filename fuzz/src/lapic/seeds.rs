@@ -16,6 +16,7 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
         write(reg::SVR, 0x1ff),
         fixed(0x41, false),
         fixed(0x42, true),
+        fixed(0x42, false),
         fixed(0xf3, true),
         Op::Sync,
         Op::Accept,
@@ -92,7 +93,17 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
         Op::Restore { field: 14, value: Num(1 << 30) },
         Op::PassToDeadline,
     ];
+    let odd_rate = vec![
+        Op::Timer { mode: 0, vector: 0x30, divide: 0xb, count: Num(7) },
+        Op::PassToDeadline,
+        Op::Timer { mode: 1, vector: 0x30, divide: 3, count: Num(0xffff_ffff) },
+        Op::PassToDeadline,
+        Op::Pass { ns: Num(u64::MAX >> 1) },
+        Op::Accept,
+    ];
+    let odd = Setup { rates: 3, ..setup(0x27) };
     vec![
+        ("odd_rate", Input { setup: odd, ops: odd_rate }),
         ("priorities", Input { setup: setup(0x07), ops: priorities }),
         ("timer", Input { setup: setup(0x07), ops: timer }),
         ("deadline", Input { setup: setup(0x27), ops: deadline }),
