@@ -68,13 +68,13 @@ impl Rig {
             Op::Many { count, first, mode } => {
                 for n in 0..u32::from(count % 64) {
                     let id = u32::from(*first) + n;
-                    self.entries.push(entry(id, *mode, 1 << (n % 8), 0xf, true));
+                    self.add(entry(id, *mode, 1 << (n % 8), 0xf, true));
                 }
                 self.rebuild();
             }
             Op::Add { id, mode, ldr, dfr, enabled } => {
                 let id = (id.0 as u32).min(BROADCAST - 1);
-                self.entries.push(entry(id, *mode, *ldr, *dfr, *enabled));
+                self.add(entry(id, *mode, *ldr, *dfr, *enabled));
                 self.rebuild();
             }
             Op::Send { destination, flags, mode, vector } => {
@@ -103,8 +103,15 @@ impl Rig {
         }
     }
 
+    /// Ids are unique, as the map's documentation asks for.
+    fn add(&mut self, entry: DestinationEntry) {
+        let new = self.entries.iter().all(|other| other.id != entry.id);
+        if new && self.entries.len() < MAX_VCPUS {
+            self.entries.push(entry);
+        }
+    }
+
     fn rebuild(&mut self) {
-        self.entries.truncate(MAX_VCPUS);
         self.map = DestinationMap::new(&self.entries);
         assert_eq!(self.map.len(), self.entries.len());
         let count = self.entries.len().saturating_sub(self.missing);
@@ -159,35 +166,18 @@ impl Rig {
 
     /// Every APIC asked in turn (Intel SDM vol. 3, "Determining IPI Destination").
     fn search(&self, message: &InterruptMessage) -> Vec<usize> {
-        let matches = |(index, entry): &(usize, &DestinationEntry)| {
-            let addressed = match (message.destination, message.destination_mode) {
+        let matches =
+            |entry: &DestinationEntry| match (message.destination, message.destination_mode) {
                 (BROADCAST, _) => true,
-                (id, DestinationMode::Physical) => self.first_with_id(id) == Some(*index),
-                (mda, DestinationMode::Logical) => self.logical(*index, entry, mda),
+                // An xAPIC compares 8 bits, and all of them set are its broadcast.
+                (0xff, _) if entry.mode != ApicMode::X2apic => true,
+                (id, DestinationMode::Physical) => entry.id == id,
+                (mda, DestinationMode::Logical) => logical(entry, mda),
             };
-            addressed && accepts(entry, message.delivery_mode)
-        };
-        self.entries.iter().enumerate().filter(matches).map(|(index, _)| index).collect()
-    }
-
-    /// Of two equal ids the first is found.
-    fn first_with_id(&self, id: u32) -> Option<usize> {
-        self.entries.iter().position(|e| e.id == id && e.mode != ApicMode::Disabled)
-    }
-
-    fn logical(&self, index: usize, entry: &DestinationEntry, mda: u32) -> bool {
-        if entry.mode == ApicMode::X2apic {
-            let (cluster, bit) = (entry.id >> 4, 1 << (entry.id & 15));
-            return cluster == mda >> 16
-                && mda & bit != 0
-                && self.first_with_id(entry.id) == Some(index);
-        }
-        let (Ok(mda), id) = (u8::try_from(mda), (entry.ldr >> 24) as u8) else { return false };
-        match entry.dfr >> 28 {
-            0xf => mda & id != 0,
-            0 => mda >> 4 == id >> 4 && mda & id & 0xf != 0,
-            _ => false,
-        }
+        let takes =
+            |entry: &DestinationEntry| matches(entry) && accepts(entry, message.delivery_mode);
+        let all = self.entries.iter().enumerate();
+        all.filter(|(_, entry)| takes(entry)).map(|(index, _)| index).collect()
     }
 
     /// Delivers and looks into every descriptor: whoever is meant has it, nobody else has.
@@ -259,6 +249,18 @@ fn message(destination: u32, flags: u8, mode: u8, vector: u8) -> InterruptMessag
         delivery_mode: DeliveryMode::from_bits(mode).unwrap_or(DeliveryMode::Fixed),
         trigger_mode: TriggerMode::from_bit(flags & 2 != 0),
         vector,
+    }
+}
+
+fn logical(entry: &DestinationEntry, mda: u32) -> bool {
+    if entry.mode == ApicMode::X2apic {
+        return entry.id >> 4 == mda >> 16 && mda & 1 << (entry.id & 15) != 0;
+    }
+    let (Ok(mda), id) = (u8::try_from(mda), (entry.ldr >> 24) as u8) else { return false };
+    match entry.dfr >> 28 {
+        0xf => mda & id != 0,
+        0 => mda >> 4 == id >> 4 && mda & id & 0xf != 0,
+        _ => false,
     }
 }
 

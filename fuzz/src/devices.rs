@@ -354,6 +354,8 @@ impl Rig {
         assert!(counters.consumed <= counters.enqueued);
         if !self.looped {
             assert!(counters.cleared <= counters.consumed);
+            let ready = self.serial.read(5) & 1 != 0;
+            assert_eq!(ready, !self.typed.is_empty(), "the guest sees all that was typed");
             assert_eq!(self.typed.len() as u64, counters.enqueued - counters.consumed);
         }
         if self.serial.read(3) & 0x80 != 0 {
@@ -419,7 +421,9 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
         byte(com1 + 2, 0xc7),
         byte(com1 + 1, 3),
         Op::Type { bytes: Data(b"root\n".to_vec()) },
+        Op::Type { bytes: Data(b"more than fits in".to_vec()[..16].to_vec()) },
         read(com1 + 2),
+        byte(com1 + 2, 1),
         read(com1),
         read(com1),
         byte(com1, b'x'),

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_ref::layout;
-use vmm_ref::loader::{load_images, memory_map, unpack, Boot, ImageKind, Images};
-use vmm_ref::loader::{MachineInfo, MapKind, Module};
+use vmm_ref::loader::{load_images, memory_map, parse, unpack};
+use vmm_ref::loader::{Boot, Image, ImageKind, Images, MachineInfo, MapKind, Module};
 
 use crate::code::{pick, Num, Scenario};
 use crate::images::IMAGES;
@@ -115,7 +115,7 @@ fn check(mem: &GuestMemoryMmap, boot: &Boot, images: &Images<'_>) {
     let boot_data = layout::GDT..layout::BOOT_DATA_END;
     assert!(!boot.kernel.is_empty(), "a kernel without a byte");
     check_in_ram(mem, &boot.kernel);
-    assert_eq!(boot.initramfs.is_some(), images.initramfs.is_some_and(|m| !m.bytes.is_empty()));
+    assert_eq!(boot.initramfs.is_some(), images.initramfs.is_some());
     if let (Some(range), Some(module)) = (&boot.initramfs, &images.initramfs) {
         check_in_ram(mem, range);
         assert!(disjoint(range, &boot.kernel) && disjoint(range, &boot_data));
@@ -128,12 +128,29 @@ fn check(mem: &GuestMemoryMmap, boot: &Boot, images: &Images<'_>) {
         mem.read_slice(&mut cmdline, GuestAddress(layout::CMDLINE)).expect("in RAM");
         assert_eq!(cmdline.strip_suffix(&[0]), Some(images.cmdline.as_bytes()));
     }
-    let segments = boot.entry.system_registers();
-    assert_eq!(segments.gdt.base, layout::GDT);
+    let registers = boot.entry.system_registers();
+    assert_eq!(registers.gdt.base, layout::GDT);
     let mut code = [0; 8];
-    let at = layout::GDT + u64::from(segments.cs.selector);
+    let at = layout::GDT + u64::from(registers.cs.selector);
     mem.read_slice(&mut code, GuestAddress(at)).expect("in RAM");
-    assert_eq!(u64::from_le_bytes(code), segments.cs.descriptor(), "the GDT was overwritten");
+    assert_eq!(u64::from_le_bytes(code), registers.cs.descriptor(), "the GDT was overwritten");
+    check_segments(mem, images.kernel);
+}
+
+/// Every segment is where the file wants it, as it is in the file.
+fn check_segments(mem: &GuestMemoryMmap, kernel: &[u8]) {
+    let segments = match parse(kernel) {
+        Ok(Image::Vmlinux(elf) | Image::Pvh(elf, _)) => elf.segments,
+        Ok(Image::Multiboot(image)) => image.segments,
+        _ => return,
+    };
+    for segment in segments {
+        let mut bytes = vec![0xff; segment.size as usize];
+        mem.read_slice(&mut bytes, GuestAddress(segment.address)).expect("in RAM");
+        let (text, bss) = bytes.split_at(segment.bytes.len());
+        assert!(text == segment.bytes, "the kernel is damaged");
+        assert!(bss.iter().all(|byte| *byte == 0), "the kernel's bss is not zero");
+    }
 }
 
 fn check_in_ram(mem: &GuestMemoryMmap, range: &Range<u64>) {
@@ -164,7 +181,19 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
     let whole = |image| Input { setup: setup(image), ops: Vec::new() };
     let damaged = |image, ops| Input { setup: setup(image), ops };
     let low_memory = Setup { memory: 1, initramfs: Some(60_000), cmdline: 3000, ..setup(5) };
+    let at_address =
+        |image, address| damaged(image, vec![Op::Qword { at: 88, value: Num(address) }]);
+    let with_trailer = |len: u32| {
+        let file = IMAGES[1].len() as u16;
+        // The payload ends in up to 15 bytes of padding.
+        (4..20).map(move |back| Op::Dword { at: file - back, value: len }).collect()
+    };
     vec![
+        ("segment_on_tables", at_address(5, layout::BIOS_AREA)),
+        ("segment_on_zero_page", at_address(5, layout::ZERO_PAGE)),
+        ("segment_on_gdt", at_address(6, layout::GDT)),
+        ("segment_on_page_tables", at_address(6, layout::PAGE_TABLES)),
+        ("payload_says_less", damaged(1, with_trailer(64))),
         ("bzimage_gzip", whole(0)),
         ("bzimage_lz4", whole(1)),
         ("bzimage_zstd", whole(2)),

@@ -16,6 +16,7 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
         write(reg::SVR, 0x1ff),
         fixed(0x41, false),
         fixed(0x42, true),
+        Op::Sync,
         fixed(0x42, false),
         fixed(0xf3, true),
         Op::Sync,
