@@ -11,6 +11,7 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use lapic_emulation::kvm::IdFormat;
 use lapic_emulation::spec::MSR_APIC_BASE;
 use lapic_emulation::spec::{dfr, reg, svr, ApicBase, Lvt, LvtIndex, DEFAULT_BASE, PAGE_SIZE};
+use lapic_emulation::StartState;
 use lapic_emulation::{
     ApicMode, Config, DestinationEntry, DestinationMap, Lapic, LapicState, Now, PostedInterrupts,
 };
@@ -159,6 +160,18 @@ impl KvmApics {
             smi: events.smi.pending != 0,
             init: events.smi.latched_init != 0,
         }
+    }
+
+    /// Lets a CPU handle its INIT and start-up; whether it runs then, and its CS selector.
+    ///
+    /// # Panics
+    /// Where KVM refuses.
+    pub fn start_state(&self, index: usize) -> (StartState, u16) {
+        let vcpu = &self.vcpus[index];
+        // This call handles them first.
+        let mp_state = vcpu.get_mp_state().expect("KVM_GET_MP_STATE");
+        let selector = vcpu.get_sregs().expect("KVM_GET_SREGS").cs.selector;
+        (mp_state.try_into().expect("a state that a local APIC knows"), selector)
     }
 
     /// Drops what is pending beside vectors.
