@@ -3,12 +3,13 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vmm_sys_util::timerfd::TimerFd;
 
 use crate::clock::monotonic_ns;
+use crate::sync::lock;
 
 /// One timer. Any thread sets it; the main loop waits for it.
 pub struct Alarm(Mutex<TimerFd>);
@@ -25,7 +26,7 @@ impl Alarm {
 
     /// Sets the timer to `deadline` (ns), or switches it off.
     pub fn set(&self, deadline: Option<u64>) {
-        let mut timer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timer = lock(&self.0);
         let result = match deadline {
             None => timer.clear(),
             Some(at) => {
@@ -41,7 +42,7 @@ impl Alarm {
 
     /// Takes the expiry back, so that the descriptor is no longer readable. Called when it is.
     pub fn acknowledge(&self) {
-        let mut timer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timer = lock(&self.0);
         // It may have been set anew meanwhile: then a read would wait.
         if let Ok(true) = is_readable(timer.as_raw_fd()) {
             let _ = timer.wait();
@@ -51,7 +52,7 @@ impl Alarm {
 
 impl AsRawFd for Alarm {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_raw_fd()
+        lock(&self.0).as_raw_fd()
     }
 }
 

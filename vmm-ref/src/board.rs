@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! The board: which device sits where, on which line.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use irq_routing::Gsi;
@@ -22,6 +22,7 @@ use crate::interrupts::{DeviceLine, Interrupts, IoApicPage, PicPorts};
 use crate::layout;
 use crate::main_loop::Timed;
 use crate::pit::PitDevice;
+use crate::sync::lock;
 
 /// GSI of the 8254's channel 0.
 const PIT_GSI: u32 = 0;
@@ -176,9 +177,4 @@ impl Builder<'_> {
 fn notifier(alarm: &Arc<Alarm>) -> Box<dyn Fn(Option<u64>) + Send> {
     let alarm = alarm.clone();
     Box::new(move |deadline| alarm.set(deadline))
-}
-
-/// A thread that panicked with the lock held left a plain model behind.
-fn lock<D>(device: &Mutex<D>) -> std::sync::MutexGuard<'_, D> {
-    device.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::clock::monotonic_ns;
 use crate::control::{Control, Ending};
 use crate::devices::Serial;
+use crate::sync::lock;
 use crate::terminal::{InputFilter, HELP};
 
 /// The process's side of the serial port: what outlives a machine.
@@ -161,11 +162,6 @@ impl Port {
             self.control.end(Ending::Escape);
         }
     }
-}
-
-/// A thread that panicked with the lock held left a plain value behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //! How a machine ends: the first reason counts, and the main loop hears of it.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 use crate::devices::{EventSink, MachineEvent};
+use crate::sync::lock;
 
 /// Why a machine stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,14 +54,14 @@ impl Control {
 
     /// Ends the machine, unless it has ended for another reason.
     pub fn end(&self, ending: Ending) {
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(ending);
+        lock(&self.ending).get_or_insert(ending);
         // Fails only when 2^64 - 1 ends are unread; one is enough.
         let _ = self.wake.write(1);
     }
 
     /// The reason, once there is one.
     pub fn ending(&self) -> Option<Ending> {
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.ending).clone()
     }
 
     /// Readable once there is a reason.

@@ -9,7 +9,7 @@ use std::ptr;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use vmm_sys_util::signal::{register_signal_handler, SIGRTMIN};
+use vmm_sys_util::signal::{register_signal_handler, unblock_signal, SIGRTMIN};
 
 use crate::clock::monotonic_ns;
 
@@ -24,7 +24,9 @@ thread_local! {
 /// What sigaction reports.
 pub fn install_handler() -> io::Result<()> {
     register_signal_handler(SIGRTMIN(), on_kick)
-        .map_err(|error| io::Error::from_raw_os_error(error.errno()))
+        .map_err(|error| io::Error::from_raw_os_error(error.errno()))?;
+    // Whoever started the process may have blocked it, and threads inherit that.
+    unblock_signal(SIGRTMIN()).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// A signal that comes just before KVM_RUN would be lost if it did nothing but interrupt system

@@ -20,5 +20,6 @@ pub mod machine;
 pub mod main_loop;
 pub mod pit;
 pub mod stats;
+pub mod sync;
 pub mod terminal;
 pub mod vcpu;

@@ -11,7 +11,7 @@ mod ports;
 mod vcpus;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use irq_routing::{ConnectError, Delivery, Gsi, InterruptMessage, SourceId};
 use lapic_emulation::DestinationEntry;
@@ -21,6 +21,7 @@ use crate::alarm::Alarm;
 use crate::cli::Topology;
 use crate::clock::monotonic_ns;
 use crate::stats::{LineStats, VcpuReport, VcpuStats};
+use crate::sync::lock;
 pub use chipset::{Chipset, IntrWay};
 pub use line::DeviceLine;
 pub use ports::{IoApicPage, PicPorts};
@@ -176,6 +177,6 @@ impl Interrupts {
 
     /// A thread that panicked inside left the models consistent: they never unwind.
     fn chipset(&self) -> MutexGuard<'_, Chipset> {
-        self.chipset.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.chipset)
     }
 }

@@ -2,7 +2,7 @@
 //! The vCPUs as senders see them: post, then wake or kick whoever needs it.
 
 use std::borrow::Borrow;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use irq_routing::{Delivery, InterruptMessage};
@@ -13,6 +13,7 @@ use vcpu_events::{Mailbox, Notify, Request};
 
 use crate::kick::Target;
 use crate::stats::SenderStats;
+use crate::sync::lock;
 
 /// One vCPU's atomics. Its thread owns everything else.
 #[derive(Default)]
@@ -141,7 +142,7 @@ impl Vcpus {
     }
 
     pub(super) fn update_map(&self, cpu: usize, entry: DestinationEntry) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         if let Some(slot) = entries.get_mut(cpu) {
             *slot = entry;
         }
