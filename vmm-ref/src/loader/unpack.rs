@@ -73,7 +73,10 @@ pub fn unpack(payload: &[u8], limit: u64) -> Result<Option<Vec<u8>>, ImageError>
         return Ok(None);
     }
     let failed = |reason: String| ImageError::Payload { format, reason };
-    let declared = declared_size(payload).filter(|_| format != PayloadFormat::Uncompressed);
+    let declared = match format {
+        PayloadFormat::Uncompressed => Some(payload.len() as u64),
+        _ => declared_size(payload),
+    };
     if declared.is_some_and(|size| size > limit) {
         return Err(ImageError::PayloadTooLarge { format, limit });
     }

@@ -54,8 +54,10 @@ fn a_foreign_format_is_left_to_the_kernel() {
 
 #[test]
 fn an_unpacked_size_beyond_memory_is_refused_before_unpacking() {
-    for payload in [gzip(&vmlinux()), lz4(&vmlinux(), 8 << 20), zstd(&vmlinux()), xz(&vmlinux())] {
-        let limit = vmlinux().len() as u64 - 1;
+    let kernel = vmlinux();
+    let packed = [gzip(&kernel), lz4(&kernel, 8 << 20), zstd(&kernel), xz(&kernel), kernel.clone()];
+    for payload in packed {
+        let limit = kernel.len() as u64 - 1;
         let error = unpack(&payload, limit).unwrap_err();
         assert!(matches!(error, ImageError::PayloadTooLarge { limit: l, .. } if l == limit));
     }
