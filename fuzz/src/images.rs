@@ -20,6 +20,7 @@ pub static IMAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         vmlinux(&pvh_note()),
         multiboot_elf(),
         multiboot_flat(),
+        bzimage(&vmlinux(&[])),
     ]
 });
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_ref::layout;
 use vmm_ref::loader::{load_images, memory_map, parse, unpack};
-use vmm_ref::loader::{Boot, Image, ImageKind, Images, MachineInfo, MapKind, Module};
+use vmm_ref::loader::{Boot, BzImage, Image, ImageKind, Images, MachineInfo, MapKind, Module};
 
 use crate::code::{pick, Num, Scenario};
 use crate::images::IMAGES;
@@ -166,12 +166,13 @@ fn disjoint(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.end <= b.start || b.end <= a.start
 }
 
-/// The decoders alone, on what looks like a payload, keep to their limit.
+/// The decoders alone keep to a limit that most payloads exceed.
 fn check_unpack(kernel: &[u8]) {
-    const LIMIT: u64 = 1 << 16;
-    let payload = kernel.get(0xc00..).unwrap_or(kernel);
-    if let Ok(Some(unpacked)) = unpack(payload, LIMIT) {
-        assert!(unpacked.len() as u64 <= LIMIT);
+    let Ok(Image::BzImage(BzImage { payload: Some(payload), .. })) = parse(kernel) else { return };
+    for limit in [100, 1 << 16] {
+        if let Ok(Some(unpacked)) = unpack(payload, limit) {
+            assert!(unpacked.len() as u64 <= limit);
+        }
     }
 }
 
@@ -203,6 +204,7 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
         ("pvh", whole(6)),
         ("multiboot_elf", whole(7)),
         ("multiboot_flat", whole(8)),
+        ("bzimage_plain", whole(9)),
         ("low_memory", Input { setup: low_memory, ops: Vec::new() }),
         // p_paddr of the only segment; e_phoff; e_phnum.
         ("segment_high", damaged(5, vec![Op::Qword { at: 64 + 24, value: Num(u64::MAX - 8) }])),
