@@ -286,7 +286,7 @@ impl Rig {
     fn finish(&mut self) {
         self.bus.answer = 2;
         for vector in 0..=u8::MAX {
-            self.eoi(vector);
+            let _ = self.chip.eoi(vector, &mut self.bus);
         }
         let _ = self.chip.service(PinSet::ALL, self.now, &mut self.bus);
         for pin in 0..self.pins() {
