@@ -44,10 +44,7 @@ enum Command {
     Fetch,
     /// Process 1 of the nested rig's machine; not for use by hand
     #[command(hide = true)]
-    RigAgent {
-        /// The cases to run, in order
-        cases: Vec<String>,
-    },
+    RigAgent,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +64,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Nested(args) => nested::main(&args),
         Command::Conformance(args) => conformance::main(&args),
         Command::Fetch => fetch::main(),
-        Command::RigAgent { cases } => nested::agent::main(&cases),
+        Command::RigAgent => nested::agent::main(),
     }
 }

@@ -37,8 +37,8 @@ pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome
     let mut reporter = Reporter::new(show)?;
     match backend {
         Backend::Nested => {
-            let initramfs = image::build(&packages, &guest, &programs, &bare)?;
-            rig::run(&packages, &initramfs, names, &mut reporter)?;
+            let initramfs = image::build(&packages, &guest, &programs, &bare, names)?;
+            rig::run(&packages, &initramfs, &mut reporter)?;
         }
         Backend::Direct => {
             let files = Files {

@@ -24,12 +24,12 @@ const RECORDS: &str = "/dev/ttyS1";
 const CMDLINE: &str = "nohz=off";
 
 /// Runs the cases and powers the machine off. Refuses to do so anywhere else.
-pub fn main(cases: &[String]) -> Result<ExitCode> {
+pub fn main() -> Result<ExitCode> {
     ensure!(
         std::process::id() == 1,
         "rig-agent is process 1 of the nested rig's machine; use `cargo xtask nested`"
     );
-    let why = match serve(cases) {
+    let why = match serve() {
         Ok(()) => String::new(),
         Err(error) => format!("{error:#}"),
     };
@@ -46,7 +46,7 @@ pub fn main(cases: &[String]) -> Result<ExitCode> {
     }
 }
 
-fn serve(cases: &[String]) -> Result<()> {
+fn serve() -> Result<()> {
     mount("proc", "/proc")?;
     mount("sysfs", "/sys")?;
     mount("devtmpfs", "/dev")?;
@@ -71,7 +71,8 @@ fn serve(cases: &[String]) -> Result<()> {
         bare: Path::new(image::BARE),
         cmdline: CMDLINE,
     };
-    for name in cases {
+    let cases = fs::read_to_string(image::CASES).context("there is no list of cases")?;
+    for name in cases.lines() {
         let case = cases::find(name).with_context(|| format!("no case is called {name}"))?;
         record::write(&mut records, Kind::Start, name, b"")?;
         let ending = driver::run(&case, &files, &mut Wire { records: &mut records, case: name })?;

@@ -20,6 +20,8 @@ pub const VMM: &str = "/vmm-ref";
 pub const KERNEL: &str = "/guest/vmlinuz";
 pub const INITRAMFS: &str = "/guest/initramfs.cpio";
 pub const BARE: &str = "/bare";
+/// The names of the cases to run, one in each line: the kernel hands its init 32 words at most.
+pub const CASES: &str = "/cases";
 pub const MODULES: &str = "/modules";
 
 /// The module that makes /dev/kvm on the processor that QEMU emulates.
@@ -33,6 +35,7 @@ pub fn build(
     guest: &Guest,
     programs: &Programs,
     bare: &Bare,
+    cases: &[String],
 ) -> Result<PathBuf> {
     let mut archive = Archive::new();
     for directory in ["/dev", "/proc", "/sys", "/tmp", "/guest", BARE, MODULES] {
@@ -56,6 +59,7 @@ pub fn build(
     for (name, elf) in bare.files()? {
         archive.file(&format!("{BARE}/{name}"), 0o644, &elf)?;
     }
+    archive.file(CASES, 0o644, cases.join("\n").as_bytes())?;
     let path = workspace::directory("nested")?.join("machine.cpio");
     fs::write(&path, archive.finish()?)?;
     Ok(path)
