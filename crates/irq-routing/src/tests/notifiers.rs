@@ -275,3 +275,26 @@ fn rte_4_the_route_is_that_of_the_last_write_whoever_was_first() {
         assert_eq!(machine.route(24).is_none(), masked);
     }
 }
+
+#[test]
+fn rte_3_a_backend_needs_no_more_than_to_send() {
+    /// GSIs, but no notifiers.
+    struct Minimal;
+
+    impl MsiBackend for Minimal {
+        type Notifier = core::convert::Infallible;
+
+        fn send(&self, _: Msi) -> Delivery {
+            Delivered(1)
+        }
+
+        fn take_gsi(&self) -> Result<Gsi, GroupError> {
+            Ok(Gsi(24))
+        }
+    }
+
+    let group = MsixGroup::new(Minimal, 1).unwrap();
+    assert_eq!(group.notifier(0), Err(GroupError::NoNotifiers));
+    assert_eq!(group.is_pending(0), Ok(false), "a GSI alone makes nothing pending");
+    assert_eq!(group.mask(0), Ok(()));
+}
