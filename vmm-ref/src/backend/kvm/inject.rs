@@ -2,12 +2,13 @@
 //! KVM_INTERRUPT, which kvm-ioctls does not wrap.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use kvm_bindings::{kvm_interrupt, KVMIO};
 use kvm_ioctls::VcpuFd;
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
+
+use super::failed;
 
 ioctl_iow_nr!(KVM_INTERRUPT, KVMIO, 0x86, kvm_interrupt);
 
@@ -16,17 +17,9 @@ pub fn interrupt(vcpu: &VcpuFd, vector: u8) -> io::Result<()> {
     let argument = kvm_interrupt { irq: u32::from(vector) };
     // SAFETY: KVM_INTERRUPT reads one `kvm_interrupt`, which outlives the call, and changes no
     // memory of this process.
-    let result = unsafe { ioctl_with_ref(&Fd(vcpu), KVM_INTERRUPT(), &argument) };
+    let result = unsafe { ioctl_with_ref(vcpu, KVM_INTERRUPT(), &argument) };
     match result {
         0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-struct Fd<'a>(&'a VcpuFd);
-
-impl AsRawFd for Fd<'_> {
-    fn as_raw_fd(&self) -> i32 {
-        self.0.as_raw_fd()
+        _ => Err(failed("KVM_INTERRUPT")(kvm_ioctls::Error::last())),
     }
 }

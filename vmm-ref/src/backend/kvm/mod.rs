@@ -173,7 +173,22 @@ fn map_memory(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), KvmError> {
     Ok(())
 }
 
-/// `kvm_ioctls` reports errno; the loop's errors are `io::Error`.
-fn io_error(error: kvm_ioctls::Error) -> io::Error {
-    io::Error::from_raw_os_error(error.errno())
+/// The loop's errors are `io::Error`: they keep errno's kind, and say what was tried.
+fn failed(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> io::Error {
+    move |error| {
+        let cause = io::Error::from_raw_os_error(error.errno());
+        io::Error::new(cause.kind(), format!("{what}: {cause}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ioctl_that_failed_is_named() {
+        let error = failed("KVM_RUN")(kvm_ioctls::Error::new(libc::EACCES));
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(error.to_string(), "KVM_RUN: Permission denied (os error 13)");
+    }
 }

@@ -6,7 +6,7 @@ use std::io;
 use kvm_bindings::kvm_run;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
-use super::{inject, io_error, msr, regs};
+use super::{failed, inject, msr, regs};
 use crate::backend::{Entry, Exit, GeneralProtection, Outcome, Vcpu};
 use crate::loader;
 
@@ -48,7 +48,7 @@ impl Vcpu for KvmVcpu {
                 unsafe { (*page).immediate_exit = 0 };
                 Exit::Kicked
             }
-            Err(error) => return Err(io_error(error)),
+            Err(error) => return Err(failed("KVM_RUN")(error)),
         };
         Ok((outcome(page), exit))
     }
@@ -71,23 +71,24 @@ impl Vcpu for KvmVcpu {
     }
 
     fn inject_nmi(&mut self) -> io::Result<()> {
-        self.fd.nmi().map_err(io_error)
+        self.fd.nmi().map_err(failed("KVM_NMI"))
     }
 
     fn set_boot_state(&mut self, entry: &loader::Entry) -> io::Result<()> {
-        regs::set_boot_state(&self.fd, entry).map_err(io_error)
+        regs::set_boot_state(&self.fd, entry).map_err(failed("setting the boot registers"))
     }
 
     fn init(&mut self) -> io::Result<()> {
-        regs::init(&self.fd).map_err(io_error)
+        regs::init(&self.fd).map_err(failed("setting the registers for INIT"))
     }
 
     fn start_up(&mut self, vector: u8) -> io::Result<()> {
-        regs::start_up(&self.fd, vector).map_err(io_error)
+        regs::start_up(&self.fd, vector).map_err(failed("setting the registers for SIPI"))
     }
 
     fn set_apic_base(&mut self, base: u64) -> io::Result<()> {
-        msr::write(&self.fd, msr::IA32_APIC_BASE, base).map_err(io_error)
+        msr::write(&self.fd, msr::IA32_APIC_BASE, base)
+            .map_err(failed("telling KVM IA32_APIC_BASE"))
     }
 
     fn tsc_hz(&self) -> u64 {
