@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::fetch;
+use crate::fetch::{self, Packages};
 use crate::guest::Guest;
 use crate::nested::bare::Bare;
 use crate::nested::cases::{self, Case};
@@ -37,8 +37,8 @@ pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome
     let mut reporter = Reporter::new(show)?;
     match backend {
         Backend::Nested => {
-            let initramfs = image::build(&packages, &guest, &programs, &bare, names)?;
-            rig::run(&packages, &initramfs, &mut reporter)?;
+            let image = |left: &[String]| image::build(&packages, &guest, &programs, &bare, left);
+            run_nested(&packages, image, names, &mut reporter)?;
         }
         Backend::Direct => {
             let files = Files {
@@ -57,6 +57,40 @@ pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome
         }
     }
     Ok(reporter.outcomes)
+}
+
+/// Machines that are booted at the most.
+const MACHINES: usize = 3;
+
+/// Runs the cases in the rig. A machine that is lost under them is replaced: vmm-ref is an
+/// ordinary process there and cannot bring its kernel down, so that what was lost is the rig's
+/// own fault. It is said, its console is kept, and the interrupted case runs again from the start.
+fn run_nested(
+    packages: &Packages,
+    image: impl Fn(&[String]) -> Result<PathBuf>,
+    names: &[String],
+    reporter: &mut Reporter,
+) -> Result<()> {
+    let mut left = names.to_vec();
+    for spare in (0..MACHINES).rev() {
+        let done = reporter.outcomes.len();
+        let Err(error) = rig::run(packages, &image(&left)?, reporter) else { return Ok(()) };
+        let began = reporter.current.take().is_some() || reporter.outcomes.len() > done;
+        if spare == 0 || !began {
+            return Err(error);
+        }
+        let directory = workspace::directory("nested")?;
+        let lost = directory.join(format!("machine-lost-{}.log", MACHINES - spare));
+        fs::copy(directory.join("machine.log"), &lost)?;
+        left.retain(|name| reporter.outcomes.iter().all(|outcome| outcome.name != *name));
+        ui::say(format!(
+            "{:#}; kept as {}; booting another for the {} guests left",
+            error,
+            workspace::short(&lost),
+            left.len()
+        ));
+    }
+    Ok(())
 }
 
 /// How a case went.

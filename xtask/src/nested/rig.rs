@@ -43,9 +43,12 @@ pub fn run(packages: &Packages, initramfs: &Path, reporter: &mut Reporter) -> Re
     ui::say("booting a machine with AMD-V inside QEMU (emulated, so this works anywhere)");
     let mut machine = Machine::start(&mut command)?;
     let result = follow(&machine.events, start, reporter);
-    machine.stop();
+    let status = machine.stop();
     let log = workspace::directory("nested")?.join("machine.log");
-    result.with_context(|| format!("the rig failed; its console is in {}", workspace::short(&log)))
+    result.with_context(|| {
+        let log = workspace::short(&log);
+        format!("the rig failed (QEMU: {status}); its console is in {log}")
+    })
 }
 
 fn command(packages: &Packages, initramfs: &Path) -> Result<Command> {
@@ -117,16 +120,17 @@ impl Machine {
     }
 
     /// The agent has powered it off, or something failed: either way it is over.
-    fn stop(&mut self) {
+    fn stop(&mut self) -> String {
         let patience = Instant::now() + Duration::from_secs(10);
         while Instant::now() < patience {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.to_string();
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        "ended by us".into()
     }
 }
 
