@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Decoded blocks of one vCPU.
+//!
+//! A block is a run of instructions of one page (or a single one that crosses into the next). It is
+//! found by its address, physical and linear, and by the mode; it is believed as long as its page's
+//! generation stays, and after that if its bytes are still the same.
+
+use std::collections::HashMap;
+
+use crate::cpu::Cpu;
+use crate::decode::{self, Incomplete};
+use crate::int::Data;
+use crate::mem::{Member, Page, PAGE, PAGE_MASK};
+use crate::mode::Mode;
+use crate::op::{Op, Trap};
+use crate::segment::CS;
+
+/// No block.
+pub(crate) const NONE: u32 = u32::MAX;
+/// Instructions of a block at most.
+const MAX_OPS: usize = 48;
+/// Blocks after which all are forgotten.
+const MAX_BLOCKS: usize = 1 << 17;
+/// Entries of the quick lookup by linear address.
+const QUICK: usize = 1 << 12;
+
+/// What a block depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// Guest-physical address of the first byte.
+    physical: u64,
+    /// Offset in CS.
+    rip: u64,
+    mode: Mode,
+    /// Base and limit of CS; 0 in 64-bit mode, where they do not count.
+    cs: (u64, u32),
+}
+
+/// A page of code, as a block saw it.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The page's record; valid as long as the memory.
+    page: *const Page,
+    generation: u32,
+    host: *const u8,
+}
+
+/// A run of decoded instructions.
+pub(crate) struct Block {
+    key: Key,
+    /// The linear address.
+    linear: u64,
+    pub ops: Box<[Op]>,
+    seen: Seen,
+    /// The second page, its guest-physical address first, if the only instruction crosses into it.
+    second: Option<(u64, Seen)>,
+    /// What was decoded.
+    bytes: Box<[u8]>,
+    /// Blocks that follow: at the next instruction, and at the direct target.
+    links: [u32; 2],
+}
+
+// SAFETY: the pointers are to the memory's pages and their records, which any thread may read;
+// `BlockCache` lives no longer than the memory, of which its vCPU holds an `Arc`.
+unsafe impl Send for Block {}
+
+/// All blocks of a vCPU.
+pub(crate) struct BlockCache {
+    pub blocks: Vec<Block>,
+    index: HashMap<Key, u32>,
+    quick: Box<[u32]>,
+    /// Counts how often all blocks were forgotten: ids mean something in between.
+    epoch: u64,
+}
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        BlockCache {
+            blocks: Vec::new(),
+            index: HashMap::new(),
+            quick: vec![NONE; QUICK].into_boxed_slice(),
+            epoch: 0,
+        }
+    }
+}
+
+impl BlockCache {
+    /// The block at `cpu.rip`.
+    ///
+    /// # Errors
+    /// What fetching its first instruction raises.
+    pub fn find(&mut self, cpu: &mut Cpu, member: &Member) -> Result<u32, Trap> {
+        let code64 = cpu.mode.code64();
+        let segment = *cpu.segment(CS);
+        let cs = if code64 { (0, 0) } else { (segment.base, segment.limit) };
+        let linear = match code64 {
+            true => cpu.rip,
+            false => segment.base.wrapping_add(cpu.rip) & 0xffff_ffff,
+        };
+        let (host, page) = cpu.fetch_page(linear)?;
+        let physical = page | linear % PAGE;
+        let key = Key { physical, rip: cpu.rip, mode: cpu.mode, cs };
+        let quick = (linear ^ linear >> 12) as usize % QUICK;
+        let known = self.quick[quick];
+        if self.blocks.get(known as usize).is_some_and(|block| block.key == key) {
+            return self.believed(cpu, member, known, host);
+        }
+        if let Some(known) = self.index.get(&key).copied() {
+            self.quick[quick] = known;
+            return self.believed(cpu, member, known, host);
+        }
+        if self.blocks.len() >= MAX_BLOCKS {
+            *self = BlockCache { epoch: self.epoch + 1, ..BlockCache::default() };
+        }
+        let block = build(cpu, member, key, linear, host)?;
+        let id = self.blocks.len() as u32;
+        self.blocks.push(block);
+        self.index.insert(key, id);
+        self.quick[quick] = id;
+        Ok(id)
+    }
+
+    /// A block found by its key; decoded again if its bytes changed.
+    fn believed(
+        &mut self,
+        cpu: &mut Cpu,
+        member: &Member,
+        id: u32,
+        host: Option<*mut u8>,
+    ) -> Result<u32, Trap> {
+        let block = &mut self.blocks[id as usize];
+        let same_pages = block.second_is_mapped(cpu)?;
+        if !same_pages || !(block.is_fresh() || block.refresh()) {
+            let (key, linear) = (block.key, block.linear);
+            self.blocks[id as usize] = build(cpu, member, key, linear, host)?;
+        }
+        Ok(id)
+    }
+
+    /// The block at `cpu.rip`, which the block `from` leaves to on its `way`: the next time
+    /// [`BlockCache::follow`] knows.
+    ///
+    /// # Errors
+    /// As for [`BlockCache::find`].
+    pub fn find_and_link(
+        &mut self,
+        cpu: &mut Cpu,
+        member: &Member,
+        from: u32,
+        way: usize,
+    ) -> Result<u32, Trap> {
+        let epoch = self.epoch;
+        let found = self.find(cpu, member)?;
+        if self.epoch == epoch {
+            self.blocks[from as usize].links[way & 1] = found;
+        }
+        Ok(found)
+    }
+
+    /// Follows a link from a block that just ran; [`NONE`] if it cannot be trusted without a
+    /// lookup.
+    #[inline(always)]
+    pub fn follow(&self, cpu: &Cpu, from: u32, way: usize) -> u32 {
+        let current = &self.blocks[from as usize];
+        let to = current.links[way & 1];
+        let Some(next) = self.blocks.get(to as usize) else { return NONE };
+        // In the same page the translation is the one that was just used.
+        let mapped = (next.key.physical ^ current.key.physical) & PAGE_MASK == 0
+            && (next.linear ^ current.linear) & PAGE_MASK == 0
+            || {
+                let entry = cpu.tlb.entry(next.linear);
+                entry.fetch == next.linear & PAGE_MASK
+                    && entry.physical == next.key.physical & PAGE_MASK
+            };
+        match mapped && next.second.is_none() && next.is_fresh() {
+            true => to,
+            false => NONE,
+        }
+    }
+}
+
+impl Block {
+    /// Whether nobody has written to the page's code since.
+    #[inline(always)]
+    fn is_fresh(&self) -> bool {
+        self.seen.is_fresh() && self.second.is_none_or(|(_, second)| second.is_fresh())
+    }
+
+    /// Looks at the bytes: if they are what was decoded, the block is good for the generation now.
+    fn refresh(&mut self) -> bool {
+        let generation = self.seen.now();
+        let first = (PAGE - self.linear % PAGE) as usize;
+        let split = first.min(self.bytes.len());
+        let start = (self.linear % PAGE) as usize;
+        if !self.seen.holds(start, &self.bytes[..split]) {
+            return false;
+        }
+        self.seen.generation = generation;
+        if let Some((_, second)) = &mut self.second {
+            let generation = second.now();
+            if !second.holds(0, &self.bytes[split..]) {
+                return false;
+            }
+            second.generation = generation;
+        }
+        true
+    }
+
+    /// Whether the second page, if there is one, is still mapped where it was.
+    fn second_is_mapped(&self, cpu: &mut Cpu) -> Result<bool, Trap> {
+        let Some((physical, _)) = self.second else { return Ok(true) };
+        let (_, page) = cpu.fetch_page(next_page(cpu, self.linear))?;
+        Ok(page == physical)
+    }
+}
+
+impl Seen {
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the record lives as long as the memory, see `Block`.
+        unsafe { (*self.page).generation() }
+    }
+
+    #[inline(always)]
+    fn is_fresh(&self) -> bool {
+        self.now() == self.generation
+    }
+
+    /// Whether the page still has `bytes` at `offset`.
+    fn holds(&self, offset: usize, bytes: &[u8]) -> bool {
+        // SAFETY: `bytes` were read from here, within the page.
+        (0..bytes.len()).all(|n| unsafe { u8::load(self.host.add(offset + n)) } == bytes[n])
+    }
+}
+
+fn next_page(cpu: &Cpu, linear: u64) -> u64 {
+    let next = (linear & PAGE_MASK).wrapping_add(PAGE);
+    match cpu.mode.code64() {
+        true => next,
+        false => next & 0xffff_ffff,
+    }
+}
+
+/// Decodes a block.
+fn build(
+    cpu: &mut Cpu,
+    member: &Member,
+    key: Key,
+    linear: u64,
+    host: Option<*mut u8>,
+) -> Result<Block, Trap> {
+    // Code outside of memory: nothing answers the fetch.
+    let Some(host) = host else { return Err(cpu.stop(crate::cpu::Cause::NoCode)) };
+    let offset = (linear % PAGE) as usize;
+    // What CS's limit leaves; the bytes above it are not fetched.
+    let allowed = match key.mode.code64() {
+        true => u64::MAX,
+        false => (u64::from(key.cs.1) + 1).saturating_sub(key.rip),
+    };
+    if allowed == 0 {
+        return Err(cpu.gp());
+    }
+    let in_page = (PAGE as usize - offset).min(allowed.try_into().unwrap_or(usize::MAX));
+    let wanted = in_page.min(MAX_OPS * 15);
+    let seen = claim(cpu, member, key.physical, wanted as u64, host);
+    let mut bytes = read(host, offset, wanted);
+    let (ops, used) = decode_run(&bytes, key, wanted == in_page);
+    if !ops.is_empty() {
+        bytes.truncate(used);
+        return Ok(Block {
+            key,
+            linear,
+            ops: ops.into(),
+            seen,
+            second: None,
+            bytes: bytes.into(),
+            links: [NONE; 2],
+        });
+    }
+    if in_page as u64 == allowed {
+        return Err(cpu.gp());
+    }
+    build_crossing(cpu, member, key, linear, seen, bytes, allowed)
+}
+
+/// A single instruction that goes on in the next page.
+fn build_crossing(
+    cpu: &mut Cpu,
+    member: &Member,
+    key: Key,
+    linear: u64,
+    seen: Seen,
+    mut bytes: Vec<u8>,
+    allowed: u64,
+) -> Result<Block, Trap> {
+    let (host, page) = cpu.fetch_page(next_page(cpu, linear))?;
+    let Some(host) = host else { return Err(cpu.stop(crate::cpu::Cause::NoCode)) };
+    let more = (15 - bytes.len()).min(allowed as usize - bytes.len());
+    let second = claim(cpu, member, page, more as u64, host);
+    bytes.extend(read(host, 0, more));
+    let Ok(decoded) = decode::decode(&bytes, key.rip, key.mode) else { return Err(cpu.gp()) };
+    bytes.truncate(usize::from(decoded.op.len));
+    Ok(Block {
+        key,
+        linear,
+        ops: [decoded.op].into(),
+        seen,
+        second: Some((page, second)),
+        bytes: bytes.into(),
+        links: [NONE; 2],
+    })
+}
+
+/// As many instructions as make a block, and the bytes they have.
+fn decode_run(bytes: &[u8], key: Key, to_the_end: bool) -> (Vec<Op>, usize) {
+    let mut ops: Vec<Op> = Vec::new();
+    let mut used = 0;
+    while ops.len() < MAX_OPS && used < bytes.len() {
+        if !to_the_end && bytes.len() - used < 15 {
+            break;
+        }
+        let rip = key.rip.wrapping_add(used as u64);
+        let decoded = match decode::decode(&bytes[used..], rip, key.mode) {
+            Ok(decoded) => decoded,
+            Err(Incomplete::NoMoreBytes) => break,
+        };
+        if decoded.alone && !ops.is_empty() {
+            break;
+        }
+        used += usize::from(decoded.op.len);
+        ops.push(decoded.op);
+        if decoded.ends {
+            break;
+        }
+    }
+    (ops, used)
+}
+
+fn read(host: *const u8, offset: usize, len: usize) -> Vec<u8> {
+    // SAFETY: `offset + len` is within the page at `host`.
+    (offset..offset + len).map(|n| unsafe { u8::load(host.add(n)) }).collect()
+}
+
+/// Makes every write to these bytes visible in the page's generation, then takes that down.
+fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: u64, host: *const u8) -> Seen {
+    let memory = cpu.memory.clone();
+    let Some((_, page)) = memory.page(physical) else {
+        // `host` came from the same lookup.
+        return Seen { page: &NOWHERE, generation: 0, host };
+    };
+    if page.mark_code(physical, len) {
+        let writers = page.take_writers();
+        cpu.tlb.forget_writes_to_code(&memory);
+        memory.forget_writes(writers, cpu.member_index, || {
+            if member.must_forget() {
+                cpu.tlb.forget_writes_to_code(&memory);
+                member.forgot();
+            }
+        });
+    }
+    Seen { page, generation: page.generation(), host }
+}
+
+static NOWHERE: Page = Page::new();

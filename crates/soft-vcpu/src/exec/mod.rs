@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Instructions, by family. Each family's `select` chooses the handler for an instruction that is
+//! its own.
+
+mod alu;
+mod bits;
+mod branch;
+mod float;
+mod mov;
+mod muldiv;
+mod shift;
+mod simd;
+mod sse_fp;
+mod string;
+
+use iced_x86::Instruction;
+
+use crate::decode::{Chosen, Form};
+
+/// The handler for an instruction; `None` if this CPU does not have it.
+pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
+    mov::select(instruction, form)
+        .or_else(|| alu::select(instruction, form))
+        .or_else(|| branch::select(instruction, form))
+        .or_else(|| shift::select(instruction, form))
+        .or_else(|| bits::select(instruction, form))
+        .or_else(|| muldiv::select(instruction, form))
+        .or_else(|| string::select(instruction, form))
+        .or_else(|| crate::system::select(instruction, form))
+        .or_else(|| simd::select(instruction, form))
+        .or_else(|| sse_fp::select(instruction, form))
+        .or_else(|| float::select(instruction, form))
+}
+
+/// A handler that is generic over the operand size, for an instruction's size in bytes.
+macro_rules! sized {
+    ($size:expr, $handler:ident $(, $arg:ty)*) => {
+        match $size {
+            1 => Some($handler::<u8 $(, $arg)*> as $crate::op::Handler),
+            2 => Some($handler::<u16 $(, $arg)*> as $crate::op::Handler),
+            4 => Some($handler::<u32 $(, $arg)*> as $crate::op::Handler),
+            8 => Some($handler::<u64 $(, $arg)*> as $crate::op::Handler),
+            _ => None,
+        }
+    };
+}
+pub(crate) use sized;

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Shifts and rotates.
+
+use iced_x86::Instruction;
+
+use crate::decode::{Chosen, Form};
+
+pub(crate) fn select(_: &Instruction, _: &Form) -> Option<Chosen> {
+    None
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Guest-physical memory, and which of it has been decoded as code.
+
+use std::any::Any;
+use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+
+use super::members::{Member, Members};
+use super::PAGE;
+
+/// The memory of a machine, shared by its vCPUs.
+///
+/// Each page knows which of its 64-byte lines some vCPU has decoded. Writes to a page with such
+/// lines take a slow way, which tells the page's *generation* on: a decoded block whose page has
+/// another generation looks at its bytes again.
+pub struct Memory {
+    slots: Vec<Slot>,
+    pages: Box<[Page]>,
+    members: Members,
+    /// Keeps the slots' host memory mapped.
+    _owner: Box<dyn Any + Send + Sync>,
+}
+
+/// A region of guest-physical memory.
+struct Slot {
+    start: u64,
+    len: u64,
+    host: *mut u8,
+    first_page: usize,
+}
+
+// SAFETY: `host` points to memory that `Memory::_owner` keeps mapped, and that is only accessed
+// in ways that allow other threads to access it too (`Data::load`, `Data::store`,
+// `Int::compare_exchange`).
+unsafe impl Send for Slot {}
+// SAFETY: as above.
+unsafe impl Sync for Slot {}
+
+/// What is known of one page.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Bit n: line n (64 bytes) was decoded.
+    lines: AtomicU64,
+    /// Counts writes to decoded lines.
+    generation: AtomicU32,
+    /// Bit n: vCPU n (modulo 32) may have a translation that writes without looking here.
+    writers: AtomicU32,
+}
+
+/// Why guest memory cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// A region does not start or end at a page.
+    #[error("guest memory region at {0:#x}, {1:#x} bytes, is not made of whole pages")]
+    Unaligned(u64, u64),
+    /// A region has no address in this process.
+    #[error("guest memory region at {0:#x} has no host address")]
+    NoHostAddress(u64),
+}
+
+impl Memory {
+    /// All regions of `memory`, which stays mapped as long as this.
+    ///
+    /// # Errors
+    /// [`MemoryError`]: a region is not made of whole pages, or is not mapped.
+    pub fn new<M>(memory: M) -> Result<Arc<Self>, MemoryError>
+    where
+        M: GuestMemoryBackend + Send + Sync + 'static,
+    {
+        let mut slots = Vec::new();
+        let mut pages = 0;
+        for region in memory.iter() {
+            let (start, len) = (region.start_addr().0, region.len());
+            if start % PAGE != 0 || len % PAGE != 0 {
+                return Err(MemoryError::Unaligned(start, len));
+            }
+            let host = memory
+                .get_host_address(GuestAddress(start))
+                .map_err(|_| MemoryError::NoHostAddress(start))?;
+            slots.push(Slot { start, len, host, first_page: pages });
+            pages += (len / PAGE) as usize;
+        }
+        let pages = (0..pages).map(|_| Page::default()).collect();
+        let members = Members::default();
+        Ok(Arc::new(Memory { slots, pages, members, _owner: Box::new(memory) }))
+    }
+
+    /// The host's address of the page that holds `address`, if there is memory.
+    pub(crate) fn page(&self, address: u64) -> Option<(*mut u8, &Page)> {
+        for slot in &self.slots {
+            let offset = address.wrapping_sub(slot.start);
+            if offset < slot.len {
+                let page = offset / PAGE;
+                // SAFETY: the offset is within the slot, which is mapped as long as `self`.
+                let host = unsafe { slot.host.add((page * PAGE) as usize) };
+                return Some((host, &self.pages[slot.first_page + page as usize]));
+            }
+        }
+        None
+    }
+
+    /// Adds a vCPU: its number, and how the others see it.
+    pub(crate) fn join(&self) -> (u32, Arc<Member>) {
+        self.members.join()
+    }
+
+    /// Makes vCPUs forget their unseen ways to write to pages with code; see
+    /// [`Members::forget_writes`].
+    pub(crate) fn forget_writes(&self, writers: u32, own: u32, at_boundary: impl FnMut()) {
+        self.members.forget_writes(writers, own, at_boundary);
+    }
+
+    /// Tells that somebody other than a vCPU wrote `len` bytes at guest-physical `address`: code
+    /// that was decoded from there is looked at again.
+    pub fn invalidate(&self, address: u64, len: u64) {
+        let mut at = address;
+        let end = address.saturating_add(len);
+        while at < end {
+            let next = (at & super::PAGE_MASK).saturating_add(PAGE);
+            if let Some((_, page)) = self.page(at) {
+                page.written(at, next.min(end) - at);
+            }
+            at = next;
+        }
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").field("pages", &self.pages.len()).finish_non_exhaustive()
+    }
+}
+
+/// The lines that `len` bytes (at least one) at an address touch within its page.
+fn lines(address: u64, len: u64) -> u64 {
+    let first = (address % PAGE) / 64;
+    let last = ((address % PAGE + len.max(1) - 1) / 64).min(63);
+    (u64::MAX >> (63 - last)) & (u64::MAX << first)
+}
+
+impl Page {
+    /// A page without code.
+    pub const fn new() -> Self {
+        Page { lines: AtomicU64::new(0), generation: AtomicU32::new(0), writers: AtomicU32::new(0) }
+    }
+
+    /// Whether any of it was decoded.
+    pub fn has_code(&self) -> bool {
+        self.lines.load(Ordering::SeqCst) != 0
+    }
+
+    /// Marks `len` bytes at `address` as decoded; whether the page had no code before.
+    pub fn mark_code(&self, address: u64, len: u64) -> bool {
+        self.lines.fetch_or(lines(address, len), Ordering::SeqCst) == 0
+    }
+
+    /// The generation now; a block decoded at another one may be stale.
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether a write of `len` bytes at `address` hit code; tells the generation on if so.
+    pub fn written(&self, address: u64, len: u64) -> bool {
+        // Who decodes marks the lines, then reads the bytes; who writes stores the bytes, then
+        // looks at the marks. One of them must see the other.
+        fence(Ordering::SeqCst);
+        let hit = self.lines.load(Ordering::SeqCst) & lines(address, len) != 0;
+        if hit {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        hit
+    }
+
+    /// vCPU `index` gets a translation that writes here unseen; whether it may: it must not if
+    /// there is code. Both sides first tell, then look, so that one of them sees the other.
+    pub fn add_writer(&self, index: u32) -> bool {
+        self.writers.fetch_or(1 << (index % 32), Ordering::SeqCst);
+        !self.has_code()
+    }
+
+    /// The vCPUs with such a translation, which are taken to have none from here on.
+    pub fn take_writers(&self) -> u32 {
+        self.writers.swap(0, Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_range() {
+        assert_eq!(lines(0x1000, 1), 1);
+        assert_eq!(lines(0x103f, 2), 3);
+        assert_eq!(lines(0x1fff, 1), 1 << 63);
+        assert_eq!(lines(0x1000, 0x1000), u64::MAX);
+    }
+
+    #[test]
+    fn a_write_beside_code_changes_no_generation() {
+        let page = Page::default();
+        assert!(page.mark_code(0x40, 64));
+        assert!(!page.mark_code(0x80, 1));
+        assert!(!page.written(0, 64));
+        assert!(!page.written(0xc0, 8));
+        assert_eq!(page.generation(), 0);
+        assert!(page.written(0x7f, 1));
+        assert_eq!(page.generation(), 1);
+    }
+}

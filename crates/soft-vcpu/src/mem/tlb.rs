@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Translations of one vCPU, direct-mapped.
+//!
+//! Three sets: what user code may do, what the supervisor may do while SMAP keeps it from user
+//! pages, and what it may do otherwise. A tag is the page's linear address; it holds only what
+//! needs no further look: right privileges, memory of the host, A (and for writes D) set, and for
+//! writes no code in the page.
+
+use super::{PAGE, PAGE_MASK};
+use crate::mem::Memory;
+
+/// Entries of a set.
+const ENTRIES: usize = 1024;
+/// A tag that no address matches: bit 0 survives no masking.
+const NONE: u64 = 1;
+
+/// One page.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// Tags per kind of access.
+    pub read: u64,
+    pub write: u64,
+    pub fetch: u64,
+    /// The host's address minus the linear one.
+    pub addend: usize,
+    /// Guest-physical address of the page.
+    pub physical: u64,
+    /// Survives a change of CR3.
+    pub global: bool,
+    /// Listed in `Tlb::filled`.
+    listed: bool,
+}
+
+const EMPTY: Entry = Entry {
+    read: NONE,
+    write: NONE,
+    fetch: NONE,
+    addend: 0,
+    physical: 0,
+    global: false,
+    listed: false,
+};
+
+/// The three sets.
+pub(crate) struct Tlb {
+    sets: Box<[[Entry; ENTRIES]; 4]>,
+    /// The set in force.
+    current: usize,
+    /// Which entries are filled: set and slot.
+    filled: Vec<(u8, u16)>,
+    /// Pages larger than 4 KiB were translated: INVLPG cannot tell which entries are theirs.
+    large: bool,
+    /// Counts flushes and INVLPGs.
+    changes: u64,
+}
+
+/// What a walk found, to be kept.
+pub(super) struct Translation {
+    pub linear: u64,
+    pub physical: u64,
+    pub host: *mut u8,
+    pub read: bool,
+    pub write: bool,
+    pub fetch: bool,
+    pub global: bool,
+    pub large: bool,
+}
+
+const USER: usize = 0;
+const SUPERVISOR_SMAP: usize = 1;
+const SUPERVISOR: usize = 2;
+
+impl Default for Tlb {
+    fn default() -> Self {
+        let sets = vec![[EMPTY; ENTRIES]; 4].into_boxed_slice();
+        let sets = sets.try_into().unwrap_or_else(|_| Box::new([[EMPTY; ENTRIES]; 4]));
+        Tlb { sets, current: SUPERVISOR, filled: Vec::new(), large: false, changes: 0 }
+    }
+}
+
+impl Tlb {
+    /// Chooses the set that fits privilege level 3 or not, and SMAP in force or not.
+    pub fn select(&mut self, user: bool, smap: bool) {
+        self.current = match (user, smap) {
+            (true, _) => USER,
+            (false, true) => SUPERVISOR_SMAP,
+            (false, false) => SUPERVISOR,
+        };
+    }
+
+    /// Chooses the set of implicit supervisor accesses, to which RFLAGS.AC means nothing; gives
+    /// the one that was in force.
+    pub(super) fn select_implicit(&mut self, smap: bool) -> usize {
+        let before = self.current;
+        self.select(false, smap);
+        before
+    }
+
+    /// Back to what [`Tlb::select_implicit`] gave.
+    pub(super) fn restore(&mut self, set: usize) {
+        self.current = set & 3;
+    }
+
+    /// Whether the set in force is the user's, and whether SMAP is in force.
+    pub(super) fn privilege(&self) -> (bool, bool) {
+        (self.current == USER, self.current == SUPERVISOR_SMAP)
+    }
+
+    /// The entry in which `linear` would be.
+    #[inline(always)]
+    pub fn entry(&self, linear: u64) -> &Entry {
+        &self.sets[self.current & 3][(linear / PAGE) as usize % ENTRIES]
+    }
+
+    pub(super) fn fill(&mut self, found: &Translation) {
+        let slot = (found.linear / PAGE) as usize % ENTRIES;
+        let page = found.linear & PAGE_MASK;
+        let tag = |allowed| if allowed { page } else { NONE };
+        let old = &mut self.sets[self.current & 3][slot];
+        let entry = Entry {
+            read: tag(found.read),
+            write: tag(found.write),
+            fetch: tag(found.fetch),
+            addend: (found.host as usize).wrapping_sub(page as usize),
+            physical: found.physical & PAGE_MASK,
+            global: found.global,
+            listed: true,
+        };
+        if !old.listed {
+            self.filled.push((self.current as u8, slot as u16));
+        }
+        *old = entry;
+        self.large |= found.large;
+    }
+
+    /// Everything.
+    pub fn flush_all(&mut self) {
+        for (set, slot) in self.filled.drain(..) {
+            self.sets[usize::from(set & 3)][usize::from(slot) % ENTRIES] = EMPTY;
+        }
+        self.large = false;
+        self.changes += 1;
+    }
+
+    /// Everything but global pages.
+    pub fn flush_local(&mut self) {
+        let sets = &mut self.sets;
+        self.filled.retain(|(set, slot)| {
+            let entry = &mut sets[usize::from(*set & 3)][usize::from(*slot) % ENTRIES];
+            if !entry.global {
+                *entry = EMPTY;
+            }
+            entry.global
+        });
+        self.changes += 1;
+    }
+
+    /// One page, as INVLPG does.
+    pub fn flush_page(&mut self, linear: u64) {
+        if self.large {
+            return self.flush_all();
+        }
+        let (page, slot) = (linear & PAGE_MASK, (linear / PAGE) as usize % ENTRIES);
+        for set in self.sets.iter_mut() {
+            let entry = &mut set[slot];
+            if [entry.read, entry.write, entry.fetch].contains(&page) {
+                *entry = Entry { listed: entry.listed, ..EMPTY };
+            }
+        }
+        self.changes += 1;
+    }
+
+    /// Forgets the ways to write to pages that have code by now.
+    pub fn forget_writes_to_code(&mut self, memory: &Memory) {
+        for (set, slot) in &self.filled {
+            let entry = &mut self.sets[usize::from(*set & 3)][usize::from(*slot) % ENTRIES];
+            if entry.write == NONE {
+                continue;
+            }
+            if memory.page(entry.physical).is_none_or(|(_, page)| page.has_code()) {
+                entry.write = NONE;
+            }
+        }
+    }
+
+    /// Counts flushes: what was found out by a lookup holds as long as this stays.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+}

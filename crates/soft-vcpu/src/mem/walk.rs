@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Page tables: none, 32-bit, PAE and 4-level paging (SDM vol. 3, "Paging").
+
+use vcpu_events::Exception;
+
+use super::tlb::Translation;
+use super::{PAGE, PAGE_MASK};
+use crate::cpu::Cpu;
+use crate::int::Int;
+use crate::op::Trap;
+use crate::spec::{cr0, cr4, efer, pf};
+
+/// What an access wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Fetch,
+}
+
+/// Bits of a paging-structure entry.
+mod entry {
+    pub const PRESENT: u64 = 1 << 0;
+    pub const WRITABLE: u64 = 1 << 1;
+    pub const USER: u64 = 1 << 2;
+    pub const ACCESSED: u64 = 1 << 5;
+    pub const DIRTY: u64 = 1 << 6;
+    pub const LARGE: u64 = 1 << 7;
+    pub const GLOBAL: u64 = 1 << 8;
+    pub const NX: u64 = 1 << 63;
+    /// Address bits of a 64-bit entry.
+    pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+}
+
+/// A page as the tables map it.
+struct Mapping {
+    physical: u64,
+    writable: bool,
+    user: bool,
+    no_execute: bool,
+    global: bool,
+    large: bool,
+    dirty: bool,
+    /// Where the entry is whose D bit counts, and whether it has 64 bits.
+    leaf: (u64, bool),
+}
+
+/// Why there is no mapping: bits of the page-fault error code.
+struct NotMapped(u32);
+
+impl Cpu {
+    /// The guest-physical address and, if there is memory, the host's address of `linear`. Fills
+    /// the TLB.
+    ///
+    /// # Errors
+    /// #PF.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn translate(
+        &mut self,
+        linear: u64,
+        access: Access,
+    ) -> Result<(u64, Option<*mut u8>), Trap> {
+        let mapping = match self.map(linear) {
+            Ok(mapping) => mapping,
+            Err(NotMapped(code)) => return Err(self.page_fault(linear, access, code)),
+        };
+        if !self.allows(&mapping, access) {
+            return Err(self.page_fault(linear, access, pf::PRESENT));
+        }
+        let mut dirty = mapping.dirty;
+        if access == Access::Write && !dirty {
+            self.set_bits(mapping.leaf, entry::DIRTY);
+            dirty = true;
+        }
+        let physical = mapping.physical;
+        let memory = self.memory.clone();
+        let Some((host, page)) = memory.page(physical) else { return Ok((physical, None)) };
+        // Only after the page's writers are told may the entry be made, and only if it has no code.
+        let write = access == Access::Write && dirty && page.add_writer(self.member_index);
+        self.tlb.fill(&Translation {
+            linear,
+            physical,
+            host,
+            read: self.allows(&mapping, Access::Read),
+            write,
+            fetch: self.allows(&mapping, Access::Fetch),
+            global: mapping.global && self.cr4 & cr4::PGE != 0,
+            large: mapping.large,
+        });
+        // SAFETY: the offset is within the page that `host` points to.
+        Ok((physical, Some(unsafe { host.add((physical % PAGE) as usize) })))
+    }
+
+    fn page_fault(&mut self, linear: u64, access: Access, code: u32) -> Trap {
+        let (user, _) = self.tlb.privilege();
+        let mut code = code;
+        if access == Access::Write {
+            code |= pf::WRITE;
+        }
+        if user {
+            code |= pf::USER;
+        }
+        let fetch_told = self.efer & efer::NXE != 0 || self.cr4 & cr4::SMEP != 0;
+        if access == Access::Fetch && fetch_told {
+            code |= pf::FETCH;
+        }
+        self.raise(Exception::pf(code, linear))
+    }
+
+    /// SDM vol. 3, "Determination of Access Rights".
+    fn allows(&self, mapping: &Mapping, access: Access) -> bool {
+        let (user, smap) = self.tlb.privilege();
+        if user {
+            return mapping.user
+                && match access {
+                    Access::Read => true,
+                    Access::Write => mapping.writable,
+                    Access::Fetch => !mapping.no_execute,
+                };
+        }
+        let hidden = mapping.user && smap;
+        match access {
+            Access::Read => !hidden,
+            Access::Write => !hidden && (mapping.writable || self.cr0 & cr0::WP == 0),
+            Access::Fetch => !mapping.no_execute && !(mapping.user && self.cr4 & cr4::SMEP != 0),
+        }
+    }
+
+    fn map(&mut self, linear: u64) -> Result<Mapping, NotMapped> {
+        if self.cr0 & cr0::PG == 0 {
+            return Ok(Mapping {
+                physical: linear & 0xffff_ffff,
+                writable: true,
+                user: true,
+                no_execute: false,
+                global: false,
+                large: false,
+                dirty: true,
+                leaf: (0, false),
+            });
+        }
+        match (self.efer & efer::LMA != 0, self.cr4 & cr4::PAE != 0) {
+            (true, _) => self.walk(linear, self.cr3 & entry::ADDRESS, 4),
+            (false, true) => self.walk_pae(linear),
+            (false, false) => self.walk_32(linear),
+        }
+    }
+
+    /// SDM vol. 3, "PAE Paging": the four PDPTEs have no rights and no A bit.
+    fn walk_pae(&mut self, linear: u64) -> Result<Mapping, NotMapped> {
+        let linear = linear & 0xffff_ffff;
+        let at = (self.cr3 & 0xffff_ffe0) + (linear >> 30) * 8;
+        let pdpte = self.read_entry::<u64>(at);
+        if pdpte & entry::PRESENT == 0 {
+            return Err(NotMapped(0));
+        }
+        if pdpte & (self.reserved_address() | 0x1e6 | 0x7ff0_0000_0000_0000 | entry::NX) != 0 {
+            return Err(NotMapped(pf::PRESENT | pf::RESERVED));
+        }
+        self.walk(linear, pdpte & entry::ADDRESS, 2)
+    }
+
+    /// 64-bit entries, `levels` of them below `table`.
+    fn walk(&mut self, linear: u64, table: u64, levels: u32) -> Result<Mapping, NotMapped> {
+        let reserved = self.reserved_address() | self.reserved_nx();
+        let (mut table, mut writable, mut user, mut no_execute) = (table, true, true, false);
+        for level in (0..levels).rev() {
+            let shift = 12 + 9 * level;
+            let at = table + (linear >> shift & 0x1ff) * 8;
+            let found = self.read_entry::<u64>(at);
+            if found & entry::PRESENT == 0 {
+                return Err(NotMapped(0));
+            }
+            let large = level > 0 && found & entry::LARGE != 0;
+            // A large page's address is aligned, but for the PAT bit; PML4Es are never large.
+            let low = match large {
+                true => (1u64 << shift) - 1 & !0x1fff,
+                false => 0,
+            };
+            if found & (reserved | low) != 0 || large && level == 3 {
+                return Err(NotMapped(pf::PRESENT | pf::RESERVED));
+            }
+            writable &= found & entry::WRITABLE != 0;
+            user &= found & entry::USER != 0;
+            no_execute |= found & entry::NX != 0;
+            if found & entry::ACCESSED == 0 {
+                self.set_bits((at, true), entry::ACCESSED);
+            }
+            if level == 0 || large {
+                let offset = (1u64 << shift) - 1;
+                return Ok(Mapping {
+                    physical: found & entry::ADDRESS & !offset | linear & offset,
+                    writable,
+                    user,
+                    no_execute,
+                    global: found & entry::GLOBAL != 0,
+                    large,
+                    dirty: found & entry::DIRTY != 0,
+                    leaf: (at, true),
+                });
+            }
+            table = found & entry::ADDRESS;
+        }
+        Err(NotMapped(0))
+    }
+
+    /// SDM vol. 3, "32-Bit Paging", with 4-MByte pages (PSE-36 up to 40 bits).
+    fn walk_32(&mut self, linear: u64) -> Result<Mapping, NotMapped> {
+        let linear = linear & 0xffff_ffff;
+        let directory_at = (self.cr3 & 0xffff_f000) + (linear >> 22) * 4;
+        let directory = u64::from(self.read_entry::<u32>(directory_at));
+        if directory & entry::PRESENT == 0 {
+            return Err(NotMapped(0));
+        }
+        let large = directory & entry::LARGE != 0 && self.cr4 & cr4::PSE != 0;
+        if large && directory & 1 << 21 != 0 {
+            return Err(NotMapped(pf::PRESENT | pf::RESERVED));
+        }
+        let (at, leaf) = match large {
+            true => (directory_at, directory),
+            false => {
+                let at = (directory & 0xffff_f000) + (linear >> 12 & 0x3ff) * 4;
+                (at, u64::from(self.read_entry::<u32>(at)))
+            }
+        };
+        if leaf & entry::PRESENT == 0 {
+            return Err(NotMapped(0));
+        }
+        for (at, found) in [(directory_at, directory), (at, leaf)] {
+            if found & entry::ACCESSED == 0 {
+                self.set_bits((at, false), entry::ACCESSED);
+            }
+        }
+        let physical = match large {
+            true => leaf & 0xffc0_0000 | (leaf >> 13 & 0xff) << 32 | linear & 0x3f_ffff,
+            false => leaf & 0xffff_f000 | linear & 0xfff,
+        };
+        Ok(Mapping {
+            physical,
+            writable: directory & leaf & entry::WRITABLE != 0,
+            user: directory & leaf & entry::USER != 0,
+            no_execute: false,
+            global: leaf & entry::GLOBAL != 0,
+            large,
+            dirty: leaf & entry::DIRTY != 0,
+            leaf: (at, false),
+        })
+    }
+
+    /// Address bits that this processor does not have.
+    fn reserved_address(&self) -> u64 {
+        entry::ADDRESS & !((1 << self.physical_bits) - 1)
+    }
+
+    fn reserved_nx(&self) -> u64 {
+        match self.efer & efer::NXE {
+            0 => entry::NX,
+            _ => 0,
+        }
+    }
+
+    /// An entry of a table; where no memory is, all ones, as from a bus that nobody answers on.
+    fn read_entry<T: Int>(&mut self, at: u64) -> T {
+        match self.memory.page(at) {
+            // SAFETY: entries are aligned, so within the page.
+            Some((host, _)) => unsafe { T::load(host.add((at % PAGE & !(T::BYTES - 1)) as usize)) },
+            None => T::from_u64(u64::MAX),
+        }
+    }
+
+    /// Sets A or D, atomically with regard to other processors.
+    fn set_bits(&mut self, (at, wide): (u64, bool), bits: u64) {
+        let Some((host, page)) = self.memory.page(at) else { return };
+        // SAFETY: entries are aligned, so within the page.
+        unsafe {
+            match wide {
+                true => set_bits::<u64>(host.add((at % PAGE & !7) as usize), bits),
+                false => set_bits::<u32>(host.add((at % PAGE & !3) as usize), bits),
+            }
+        }
+        page.written(at, 8);
+    }
+
+    /// Whether `linear` can be an address at all in the mode in force.
+    pub(super) fn is_canonical(&self, linear: u64) -> bool {
+        (linear as i64) << 16 >> 16 == linear as i64
+    }
+
+    /// The page of code at `linear`: host address and guest-physical address.
+    ///
+    /// # Errors
+    /// #PF, or #GP(0) where the address is not canonical.
+    pub fn fetch_page(&mut self, linear: u64) -> Result<(Option<*mut u8>, u64), Trap> {
+        let entry = self.tlb.entry(linear);
+        if entry.fetch == linear & PAGE_MASK {
+            let host = entry.addend.wrapping_add((linear & PAGE_MASK) as usize) as *mut u8;
+            return Ok((Some(host), entry.physical));
+        }
+        if !self.is_canonical(linear) {
+            return Err(self.gp());
+        }
+        let (physical, host) = self.translate(linear, Access::Fetch)?;
+        let offset = (linear % PAGE) as usize;
+        Ok((host.map(|host| host.wrapping_sub(offset)), physical & PAGE_MASK))
+    }
+}
+
+/// # Safety
+/// `at` is valid for reads and writes of `T`.
+unsafe fn set_bits<T: Int>(at: *mut u8, bits: u64) {
+    loop {
+        // SAFETY: as the caller promises.
+        let found = unsafe { T::load(at) };
+        let new = T::from_u64(found.zx() | bits);
+        // SAFETY: as above.
+        if found == new || unsafe { T::compare_exchange(at, found, new) } == found {
+            return;
+        }
+    }
+}

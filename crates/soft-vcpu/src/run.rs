@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The loop: events at instruction boundaries, blocks in between.
+
+use vcpu_events::{Activity, Event, Exception, Interruptibility, Merged, Shadow, Window};
+
+use crate::block::NONE;
+use crate::cpu::{Cause, Cpu};
+use crate::exit::Exit;
+use crate::flags::bit;
+use crate::io::Request;
+use crate::op::{Flow, Trap};
+use crate::spec::dr;
+use crate::vcpu::Vcpu;
+
+/// Exceptions on top of each other come to an end (#DF, then shutdown) long before this.
+const MAX_NESTED: u32 = 8;
+
+impl Vcpu {
+    /// Runs until something needs the VMM.
+    pub(crate) fn run_inside(&mut self, budget: u64) -> Exit {
+        let limit = self.cpu.executed.saturating_add(budget);
+        loop {
+            if let Some(exit) = self.boundary(limit) {
+                return exit;
+            }
+            let result = match self.cpu.must_be_careful() {
+                true => self.step(),
+                false => self.run_blocks(limit),
+            };
+            if let Err(Trap) = result {
+                if let Some(exit) = self.serve_trap() {
+                    return exit;
+                }
+            }
+        }
+    }
+
+    /// Everything that may happen between two instructions, in order of priority (SDM vol. 3,
+    /// table "Priority Among Concurrent Events").
+    fn boundary(&mut self, limit: u64) -> Option<Exit> {
+        self.cpu.refresh();
+        self.attend();
+        if self.member.take_kick() {
+            return Some(Exit::Kicked);
+        }
+        if self.cpu.io.is_active() {
+            return self.resume_io();
+        }
+        if self.cpu.pending_debug != 0 && !self.cpu.shadow.mov_ss {
+            let causes = std::mem::take(&mut self.cpu.pending_debug);
+            return self.raise(Exception::db(causes));
+        }
+        if let Some(event) = self.cpu.injected {
+            if self.cpu.takes(&event) {
+                self.cpu.injected = None;
+                return self.deliver(event);
+            }
+        }
+        if let Some(exit) = self.cpu.open_window() {
+            return Some(exit);
+        }
+        (self.cpu.executed >= limit).then_some(Exit::Budget)
+    }
+
+    /// An access was answered. Its instruction is executed again; an event whose delivery made it
+    /// comes again only if the VMM injected it again.
+    fn resume_io(&mut self) -> Option<Exit> {
+        self.cpu.io.restart();
+        if self.cpu.vectoring.take().is_none() {
+            return None;
+        }
+        match self.cpu.injected.take() {
+            Some(event) => self.deliver(event),
+            None => {
+                self.cpu.io.clear();
+                None
+            }
+        }
+    }
+
+    /// Another vCPU wants this one's writes to code to be seen.
+    pub(crate) fn attend(&mut self) {
+        if self.member.must_forget() {
+            let memory = self.cpu.memory.clone();
+            self.cpu.tlb.forget_writes_to_code(&memory);
+            self.member.forgot();
+        }
+    }
+
+    /// One instruction, with all that can depend on a single one.
+    fn step(&mut self) -> Result<(), Trap> {
+        let shadow = std::mem::replace(&mut self.cpu.shadow, Shadow::NONE);
+        let trap_flag = self.cpu.flags.has(bit::TF);
+        self.cpu.careful = true;
+        let result = self.step_inside();
+        self.cpu.careful = false;
+        match result {
+            Ok(()) => {
+                self.cpu.io.clear();
+                if trap_flag {
+                    self.cpu.pending_debug |= dr::DR6_BS;
+                }
+            }
+            // It will be executed again, under the same shadow.
+            Err(Trap) if self.cpu.trap == Cause::Io => self.cpu.shadow = shadow,
+            Err(Trap) => {}
+        }
+        result
+    }
+
+    fn step_inside(&mut self) -> Result<(), Trap> {
+        let id = self.cache.find(&mut self.cpu, &self.member)?;
+        let op = self.cache.blocks[id as usize].ops[0];
+        self.cpu.instruction_breakpoint()?;
+        match (op.run)(&mut self.cpu, &op) {
+            Ok(flow) => {
+                self.cpu.executed += 1;
+                if matches!(flow, Flow::Next | Flow::Sync) {
+                    self.cpu.rip = op.next();
+                }
+                // RF holds for one instruction, but for one that has just set it.
+                if !matches!(flow, Flow::Far) {
+                    self.cpu.flags.put(bit::RF, false);
+                }
+                Ok(())
+            }
+            Err(Trap) => {
+                self.cpu.stopped_at(&op);
+                Err(Trap)
+            }
+        }
+    }
+
+    /// Blocks, one after the other, until something else is due.
+    fn run_blocks(&mut self, limit: u64) -> Result<(), Trap> {
+        let mut id = self.cache.find(&mut self.cpu, &self.member)?;
+        loop {
+            let ops = &self.cache.blocks[id as usize].ops;
+            let left = limit - self.cpu.executed;
+            let end = ops.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let cpu = &mut self.cpu;
+            cpu.block_end = end;
+            let mut at = 0;
+            let flow = loop {
+                let op = &ops[at];
+                at += 1;
+                match (op.run)(cpu, op) {
+                    Ok(Flow::Next) if at < cpu.block_end => {}
+                    Ok(flow) => {
+                        if matches!(flow, Flow::Next | Flow::Sync) {
+                            cpu.rip = op.next();
+                        }
+                        break flow;
+                    }
+                    Err(Trap) => {
+                        cpu.executed += at as u64 - 1;
+                        cpu.stopped_at(op);
+                        return Err(Trap);
+                    }
+                }
+            };
+            cpu.executed += at as u64;
+            if matches!(flow, Flow::Sync | Flow::Far)
+                || cpu.executed >= limit
+                || self.member.wants_attention()
+            {
+                return Ok(());
+            }
+            let way = match flow {
+                // Not at its end, if its own code was written.
+                Flow::Next if at == ops.len() => 0,
+                Flow::Taken => 1,
+                _ => {
+                    id = self.cache.find(&mut self.cpu, &self.member)?;
+                    continue;
+                }
+            };
+            let next = self.cache.follow(&self.cpu, id, way);
+            id = match next {
+                NONE => self.cache.find_and_link(&mut self.cpu, &self.member, id, way)?,
+                next => next,
+            };
+        }
+    }
+
+    /// An instruction did not complete, or its completion is somebody else's business.
+    fn serve_trap(&mut self) -> Option<Exit> {
+        match std::mem::take(&mut self.cpu.trap) {
+            Cause::None => None,
+            Cause::Exception(exception) => {
+                self.cpu.io.clear();
+                self.raise(exception)
+            }
+            Cause::Deliver(event) => {
+                self.cpu.io.clear();
+                self.deliver(event)
+            }
+            Cause::Io => self.cpu.io.asked().map(exit_for),
+            Cause::Halt => Some(Exit::Halt),
+            Cause::Cr8Lowered => Some(Exit::Cr8Lowered),
+            Cause::Shutdown => Some(Exit::Shutdown),
+            Cause::NoCode => Some(Exit::Unsupported("code outside of memory")),
+            Cause::Unsupported(what) => Some(Exit::Unsupported(what)),
+        }
+    }
+
+    /// Delivers an exception, or exits for it if the VMM wants that.
+    fn raise(&mut self, exception: Exception) -> Option<Exit> {
+        match self.cpu.exception_exits >> exception.vector() & 1 {
+            1 => Some(Exit::Exception(exception)),
+            _ => self.deliver(Event::Exception(exception)),
+        }
+    }
+
+    /// Delivers an event, and whatever its delivery raises.
+    fn deliver(&mut self, event: Event) -> Option<Exit> {
+        let mut event = event;
+        for _ in 0..MAX_NESTED {
+            self.cpu.vectoring = Some(event);
+            self.cpu.shadow = Shadow::NONE;
+            if self.cpu.deliver(&event).is_ok() {
+                self.cpu.vectoring = None;
+                self.cpu.io.clear();
+                // So that a guest which does nothing but fault spends its budget.
+                self.cpu.executed += 1;
+                return None;
+            }
+            let second = match std::mem::take(&mut self.cpu.trap) {
+                Cause::Exception(second) => second,
+                Cause::Io => return self.cpu.io.asked().map(exit_for),
+                Cause::Unsupported(what) => return Some(Exit::Unsupported(what)),
+                _ => return Some(Exit::Shutdown),
+            };
+            self.cpu.io.clear();
+            if self.cpu.exception_exits >> second.vector() & 1 != 0 {
+                return Some(Exit::Exception(second));
+            }
+            let merged = match &event {
+                Event::Exception(first) => first.then(&second),
+                _ => Merged::Serial,
+            };
+            event = match merged {
+                Merged::Serial => Event::Exception(second),
+                Merged::DoubleFault => Event::Exception(Exception::df()),
+                Merged::TripleFault => break,
+            };
+        }
+        self.cpu.vectoring = None;
+        Some(Exit::Shutdown)
+    }
+}
+
+impl Cpu {
+    /// What lets events through.
+    pub(crate) fn interruptibility(&self) -> Interruptibility {
+        Interruptibility {
+            interrupt_flag: self.flags.has(bit::IF),
+            shadow: self.shadow,
+            nmi_blocked: self.nmi_blocked,
+            pending_debug: self.pending_debug != 0,
+            slot_busy: self.injected.is_some(),
+            activity: Activity::Active,
+            ..Interruptibility::CLOSED
+        }
+    }
+
+    /// Whether an injected event goes in at this boundary. Exceptions and software interrupts
+    /// always do, as at a VM entry.
+    fn takes(&self, event: &Event) -> bool {
+        let free = Interruptibility { slot_busy: false, ..self.interruptibility() };
+        match event {
+            Event::Interrupt(_) => free.interrupt_allowed(),
+            Event::Nmi => free.nmi_allowed(),
+            _ => true,
+        }
+    }
+
+    fn open_window(&mut self) -> Option<Exit> {
+        if self.window == Window::NONE {
+            return None;
+        }
+        let now = self.interruptibility();
+        if self.window.nmi && self.injected.is_none() && now.nmi_allowed() {
+            return Some(Exit::NmiWindow);
+        }
+        (self.window.interrupt && now.interrupt_allowed()).then_some(Exit::InterruptWindow)
+    }
+
+    /// Whether the next instruction is to be executed by itself.
+    fn must_be_careful(&self) -> bool {
+        self.shadow.any()
+            || self.io.is_active()
+            || self.flags.has(bit::TF | bit::RF)
+            || self.dr7 & 0xff != 0
+    }
+
+    /// Where an instruction that returned [`Trap`] leaves RIP: behind it if it has completed, at
+    /// it otherwise.
+    fn stopped_at(&mut self, op: &crate::op::Op) {
+        let completed = matches!(self.trap, Cause::Halt | Cause::Cr8Lowered);
+        self.executed += u64::from(completed);
+        self.rip = if completed { op.next() } else { op.rip };
+    }
+}
+
+fn exit_for(request: Request) -> Exit {
+    match request {
+        Request::PortRead { port, size } => Exit::PortRead { port, size },
+        Request::PortWrite { port, size, value } => Exit::PortWrite { port, size, value },
+        Request::MmioRead { address, size } => Exit::MmioRead { address, size },
+        Request::MmioWrite { address, size, value } => Exit::MmioWrite { address, size, value },
+        Request::MsrRead { index } => Exit::MsrRead { index },
+        Request::MsrWrite { index, value } => Exit::MsrWrite { index, value },
+    }
+}

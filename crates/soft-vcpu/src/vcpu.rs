@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! The vCPU as the VMM sees it.
+
+use std::sync::Arc;
+
+use vcpu_events::{Event, Interruptibility, Window};
+
+use crate::block::BlockCache;
+use crate::config::Config;
+use crate::cpu::Cpu;
+use crate::exit::Exit;
+use crate::io::{GeneralProtection, Request};
+use crate::mem::Member;
+use crate::segment::Segment;
+use crate::state::{InvalidState, State};
+
+/// A software x86-64 CPU.
+///
+/// [`Vcpu::run`] executes guest code until something needs the VMM. An exit that reads wants its
+/// value by [`Vcpu::complete`] (or [`Vcpu::complete_msr`]) before the next run.
+pub struct Vcpu {
+    pub(crate) cpu: Cpu,
+    pub(crate) cache: BlockCache,
+    pub(crate) member: Arc<Member>,
+    /// The event whose delivery the last exit interrupted.
+    idt_vectoring: Option<Event>,
+}
+
+/// Brings a vCPU out of [`Vcpu::run`], from any thread or signal handler.
+#[derive(Clone, Debug)]
+pub struct Kick {
+    member: Arc<Member>,
+}
+
+impl Kick {
+    /// Ends the run under way, or else the next one, with [`Exit::Kicked`].
+    pub fn kick(&self) {
+        self.member.kick.store(1, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// The byte that [`Kick::kick`] sets to 1, for a signal handler; valid as long as `self`.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.member.kick.as_ptr()
+    }
+}
+
+/// An event waits already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{waiting:?} was injected and has not been delivered yet")]
+pub struct Occupied {
+    /// The event that waits.
+    pub waiting: Event,
+}
+
+impl Vcpu {
+    /// A vCPU after reset: the boot processor's state.
+    pub fn new(config: Config) -> Self {
+        let (member_index, member) = config.memory.join();
+        let mut cpu = Cpu::new(config, member_index);
+        cpu.reset();
+        Vcpu { cpu, cache: BlockCache::default(), member, idt_vectoring: None }
+    }
+
+    /// Executes guest code until something needs the VMM, or `budget` instructions are done.
+    ///
+    /// An access that the last exit asked for and that was not completed reads as all ones.
+    pub fn run(&mut self, budget: u64) -> Exit {
+        if let Some(request) = self.cpu.io.asked() {
+            self.cpu.io.answer(Ok(unanswered(request)));
+        }
+        self.member.enter();
+        self.attend();
+        let exit = self.run_inside(budget);
+        self.member.leave();
+        self.idt_vectoring = self.cpu.vectoring;
+        exit
+    }
+
+    /// The value for [`Exit::PortRead`] or [`Exit::MmioRead`]; bits beyond its size are ignored.
+    pub fn complete(&mut self, value: u64) {
+        self.cpu.io.answer(Ok(value));
+    }
+
+    /// The value for [`Exit::MsrRead`] (ignored for [`Exit::MsrWrite`]), or #GP(0).
+    pub fn complete_msr(&mut self, result: Result<u64, GeneralProtection>) {
+        self.cpu.io.answer(result);
+    }
+
+    /// Injects an event as a VM entry does: the next run delivers it first.
+    ///
+    /// An exception, a software interrupt or what [`Vcpu::idt_vectoring`] gave is delivered at
+    /// once. An external interrupt or an NMI that does not get through (RFLAGS.IF, a shadow) waits
+    /// in the slot until it does. The instruction behind a [`Vcpu::complete`]d exit ends before.
+    ///
+    /// # Errors
+    /// [`Occupied`]: one event at a time.
+    pub fn inject(&mut self, event: Event) -> Result<(), Occupied> {
+        match self.cpu.injected {
+            Some(waiting) => Err(Occupied { waiting }),
+            None => {
+                self.cpu.injected = Some(event);
+                Ok(())
+            }
+        }
+    }
+
+    /// The event that was injected and has not been delivered yet.
+    pub fn injected(&self) -> Option<Event> {
+        self.cpu.injected
+    }
+
+    /// IDT-vectoring information: the event whose delivery the last exit interrupted (its stack or
+    /// table was not memory, or a fault of it exits). It is lost unless it is injected again.
+    pub fn idt_vectoring(&self) -> Option<Event> {
+        self.idt_vectoring
+    }
+
+    /// Asks for [`Exit::InterruptWindow`] or [`Exit::NmiWindow`] at the first boundary where such
+    /// an event gets through; stays until it is changed.
+    pub fn request_window(&mut self, window: Window) {
+        self.cpu.window = window;
+    }
+
+    /// What gets through now.
+    pub fn interruptibility(&self) -> Interruptibility {
+        self.cpu.interruptibility()
+    }
+
+    /// Exceptions (bit n is vector n) that exit instead of being delivered.
+    pub fn set_exception_exits(&mut self, vectors: u32) {
+        self.cpu.exception_exits = vectors;
+    }
+
+    /// A handle to bring the vCPU out of [`Vcpu::run`].
+    pub fn kick_handle(&self) -> Kick {
+        Kick { member: self.member.clone() }
+    }
+
+    /// CR8, bits 3:0: TPR bits 7:4.
+    pub fn cr8(&self) -> u8 {
+        self.cpu.cr8
+    }
+
+    /// Changes CR8.
+    pub fn set_cr8(&mut self, cr8: u8) {
+        self.cpu.cr8 = cr8 & 15;
+    }
+
+    /// Tells IA32_APIC_BASE, which CPUID.1:EDX\[9\] follows (bit 11).
+    pub fn set_apic_base(&mut self, base: u64) {
+        self.cpu.msr.apic_base = base;
+    }
+
+    /// The time-stamp counter as the guest would read it.
+    pub fn tsc(&self) -> u64 {
+        self.cpu.tsc.read(self.cpu.executed)
+    }
+
+    /// Instructions executed, deliveries of events included.
+    pub fn executed(&self) -> u64 {
+        self.cpu.executed
+    }
+
+    /// The state after RESET.
+    pub fn reset(&mut self) {
+        self.cpu.reset();
+    }
+
+    /// The state after INIT (SDM vol. 3, "Processor State After Reset").
+    pub fn init(&mut self) {
+        self.cpu.init();
+    }
+
+    /// Starts in real mode at `vector << 12` (SIPI).
+    pub fn start_up(&mut self, vector: u8) {
+        let selector = u16::from(vector) << 8;
+        self.cpu.set_segment(crate::segment::CS, Segment::real(selector, 0xb));
+        self.cpu.rip = 0;
+    }
+
+    /// All of the state.
+    pub fn state(&self) -> State {
+        State::of(&self.cpu)
+    }
+
+    /// Replaces the state. A half-done access of the last exit is dropped.
+    ///
+    /// # Errors
+    /// [`InvalidState`]: no processor is in such a state; nothing was changed.
+    pub fn set_state(&mut self, state: &State) -> Result<(), InvalidState> {
+        state.apply(&mut self.cpu)
+    }
+}
+
+impl Drop for Vcpu {
+    fn drop(&mut self) {
+        self.member.leave();
+    }
+}
+
+fn unanswered(request: Request) -> u64 {
+    match request {
+        Request::PortWrite { .. } | Request::MmioWrite { .. } | Request::MsrWrite { .. } => 0,
+        Request::PortRead { .. } | Request::MmioRead { .. } | Request::MsrRead { .. } => u64::MAX,
+    }
+}
