@@ -3,6 +3,7 @@
 //! it.
 
 pub mod guests;
+pub mod native;
 pub mod oracle;
 pub mod pty;
 pub mod vmm;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! What counts as a difference.
+
+use std::fmt;
+
+use super::case::{Case, Outcome};
+use super::layout::DATA;
+
+/// CF PF AF ZF SF DF OF.
+const FLAGS: u64 = 0xcd5;
+
+/// Where two outcomes differ: what, natively, softly.
+#[derive(Clone, Debug)]
+pub struct Difference(pub Vec<(String, String, String)>);
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, native, soft) in &self.0 {
+            writeln!(f, "  {what}: native {native}, soft {soft}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The differences, if there are any.
+pub fn compare(case: &Case, native: &Outcome, soft: &Outcome) -> Option<Difference> {
+    let mut found = Vec::new();
+    let mut check = |what: String, native: String, soft: String| {
+        if native != soft {
+            found.push((what, native, soft));
+        }
+    };
+    let exception = |one: &Outcome| match one.exception {
+        None => "no exception".into(),
+        Some((vector, rip)) => format!("exception {vector} at {rip:#x}"),
+    };
+    check("end".into(), exception(native), exception(soft));
+    for n in 0..16 {
+        let hex = |one: &Outcome| format!("{:#x}", one.registers.gpr[n]);
+        check(format!("r{n}"), hex(native), hex(soft));
+    }
+    // An instruction that faulted has not left its undefined flags.
+    let undefined = if native.exception.is_some() { 0 } else { u64::from(case.undefined) };
+    let flags = |one: &Outcome| format!("{:#x}", one.registers.rflags & FLAGS & !undefined);
+    check("rflags".into(), flags(native), flags(soft));
+    for (what, range) in fields() {
+        let hex = |one: &Outcome| {
+            let bytes = one.registers.fx[range.clone()].iter().rev();
+            bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        check(what, hex(native), hex(soft));
+    }
+    let differs = native.memory.iter().zip(&soft.memory).position(|(a, b)| a != b);
+    if let Some(at) = differs {
+        let at = at & !7;
+        let hex = |one: &Outcome| {
+            let bytes = one.memory[at..at + 16].iter().rev();
+            bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        check(format!("memory at {:#x}", DATA + at as u64), hex(native), hex(soft));
+    }
+    (!found.is_empty()).then_some(Difference(found))
+}
+
+/// The parts of the FXSAVE image: not the last instruction's pointers, which processors save in
+/// different circumstances.
+fn fields() -> Vec<(String, std::ops::Range<usize>)> {
+    let mut fields = vec![
+        ("fcw".to_string(), 0..2),
+        ("fsw".to_string(), 2..4),
+        ("ftw".to_string(), 4..5),
+        ("mxcsr".to_string(), 24..28),
+    ];
+    fields.extend((0..8).map(|n| (format!("st{n}"), 32 + 16 * n..42 + 16 * n)));
+    fields.extend((0..16).map(|n| (format!("xmm{n}"), 160 + 16 * n..176 + 16 * n)));
+    fields
+}
