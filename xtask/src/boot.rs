@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{ensure, Result};
 use clap::ValueEnum;
 
-use crate::run::{self, Backend};
+use crate::guests::run::{self, Place};
 use crate::ui;
 
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
     cpus: u32,
     /// Where to run, if not on the best backend of this machine
     #[arg(long, value_enum)]
-    on: Option<On>,
+    on: Option<Place>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,23 +33,14 @@ enum Topology {
     Both,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum On {
-    /// This machine's KVM
-    Kvm,
-    /// A machine inside QEMU
-    Nested,
-}
-
 /// Boots the guests and shows their consoles.
 pub fn main(args: &Args) -> Result<ExitCode> {
-    let backend = match args.on {
-        Some(On::Kvm) => Backend::Direct,
-        Some(On::Nested) => Backend::Nested,
+    let place = match args.on {
+        Some(place) => place,
         None => {
-            let (backend, why) = best_backend();
+            let (place, why) = best_place();
             ui::say(why);
-            backend
+            place
         }
     };
     let mut names = Vec::new();
@@ -59,7 +50,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     if args.topology != Topology::Pic {
         names.push(format!("boot-ioapic-{}", args.cpus));
     }
-    let outcomes = run::run(backend, &names, true)?;
+    let outcomes = run::run(place, &names, true)?;
     ensure!(outcomes.len() == names.len(), "not every guest was booted");
     let failed: Vec<&str> = outcomes
         .iter()
@@ -75,29 +66,27 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Where Debian boots on this machine, and the reason in a line.
-fn best_backend() -> (Backend, String) {
+/// Where Debian boots on this machine, and the reason in a line: as vmm-ref's `--backend auto`.
+fn best_place() -> (Place, String) {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let opens = OpenOptions::new().read(true).write(true).open("/dev/kvm");
     let opens = opens.map(|_| ()).map_err(|error| error.to_string());
     choose(virtualization(&cpuinfo), opens)
 }
 
-fn choose(feature: Option<&str>, kvm: Result<(), String>) -> (Backend, String) {
+fn choose(feature: Option<&str>, kvm: Result<(), String>) -> (Place, String) {
     match (feature, kvm) {
         (Some(name), Ok(())) => (
-            Backend::Direct,
+            Place::Kvm,
             format!("running on this machine's KVM: /dev/kvm opens and the CPU has {name}"),
         ),
         (Some(name), Err(error)) => (
-            Backend::Nested,
-            format!("running in the nested rig: the CPU has {name}, but /dev/kvm: {error}"),
+            Place::Soft,
+            format!("running on the software CPU: the CPU has {name}, but /dev/kvm: {error}"),
         ),
         (None, _) => (
-            Backend::Nested,
-            "running in the nested rig: the CPU offers neither VT-x nor AMD-V, and Debian's \
-             kernel needs one of them"
-                .to_string(),
+            Place::Soft,
+            "running on the software CPU: this machine's offers neither VT-x nor AMD-V".to_string(),
         ),
     }
 }
@@ -118,9 +107,9 @@ mod tests {
 
     #[test]
     fn the_backend_follows_the_machine() {
-        assert_eq!(choose(Some("VT-x"), Ok(())).0, Backend::Direct);
-        assert_eq!(choose(Some("VT-x"), Err("Permission denied".into())).0, Backend::Nested);
-        assert_eq!(choose(None, Ok(())).0, Backend::Nested);
+        assert_eq!(choose(Some("VT-x"), Ok(())).0, Place::Kvm);
+        assert_eq!(choose(Some("VT-x"), Err("Permission denied".into())).0, Place::Soft);
+        assert_eq!(choose(None, Ok(())).0, Place::Soft);
     }
 
     #[test]

@@ -2,18 +2,17 @@
 //! `cargo xtask`: what a person types more than once.
 //!
 //! `boot` boots Debian with this project's interrupt controllers, `test` runs everything,
-//! `nested` runs Linux guests on a full KVM inside QEMU, `fetch` gets the Debian packages that
-//! the other three need.
+//! `guests` boots single guests on any backend, `fetch` gets the Debian packages that the other
+//! three need.
 
 mod boot;
 mod conformance;
 mod cpio;
 mod fetch;
-mod guest;
+mod guests;
 mod nested;
 mod process;
 mod qemu;
-mod run;
 mod test;
 mod ui;
 mod workspace;
@@ -36,8 +35,9 @@ enum Command {
     Boot(boot::Args),
     /// Run everything: format, lints, builds, tests, documentation, models, nested guests
     Test(test::Args),
-    /// Run Linux guests under vmm-ref on a full KVM, inside one QEMU machine
-    Nested(nested::Args),
+    /// Boot guests under vmm-ref and look at what they did: on the software CPU, on KVM, or on a
+    /// full KVM inside a QEMU machine
+    Guests(guests::Args),
     /// Write the tests of each behaviour into docs/conformance.md
     Conformance(conformance::Args),
     /// Get the Debian kernel, busybox and QEMU into target/ (without root)
@@ -61,7 +61,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Boot(args) => boot::main(&args),
         Command::Test(args) => test::main(&args),
-        Command::Nested(args) => nested::main(&args),
+        Command::Guests(args) => guests::main(&args),
         Command::Conformance(args) => conformance::main(&args),
         Command::Fetch => fetch::main(),
         Command::RigAgent => nested::agent::main(),

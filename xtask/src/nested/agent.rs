@@ -11,9 +11,10 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure, Context, Result};
 
-use super::driver::{self, Audience, Files};
+use super::image;
 use super::record::{self, Kind};
-use super::{cases, image};
+use crate::guests::cases;
+use crate::guests::driver::{self, Audience, Files};
 
 /// The port on which records go out; kernel messages have the first one to themselves.
 const RECORDS: &str = "/dev/ttyS1";
@@ -27,7 +28,7 @@ const CMDLINE: &str = "nohz=off";
 pub fn main() -> Result<ExitCode> {
     ensure!(
         std::process::id() == 1,
-        "rig-agent is process 1 of the nested rig's machine; use `cargo xtask nested`"
+        "rig-agent is process 1 of the nested rig's machine; use `cargo xtask guests --on nested`"
     );
     let why = match serve() {
         Ok(()) => String::new(),
@@ -69,6 +70,7 @@ fn serve() -> Result<()> {
         kernel: Path::new(image::KERNEL),
         initramfs: Path::new(image::INITRAMFS),
         bare: Path::new(image::BARE),
+        backend: "kvm",
         cmdline: CMDLINE,
     };
     let cases = fs::read_to_string(image::CASES).context("there is no list of cases")?;

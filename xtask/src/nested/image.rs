@@ -8,10 +8,10 @@ use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
-use super::bare::Bare;
 use crate::cpio::Archive;
 use crate::fetch::Packages;
-use crate::guest::Guest;
+use crate::guests::bare::Bare;
+use crate::guests::debian::Guest;
 use crate::{process, ui, workspace};
 
 /// Where things are inside the machine.

@@ -11,7 +11,7 @@ use anyhow::{bail, Context, Result};
 
 use super::record::{self, Kind, Record};
 use crate::fetch::Packages;
-use crate::run::Reporter;
+use crate::guests::run::Reporter;
 use crate::{process, qemu, ui, workspace};
 
 /// Two CPUs: with one, the emulated SVM often takes an interrupt between STI and HLT.

@@ -17,8 +17,12 @@ use anyhow::{Context, Result};
 
 use self::plan::{Measure, Step};
 use self::tally::Tally;
-use crate::run::{self, Backend};
-use crate::{fetch, nested, process, ui, workspace};
+use crate::guests::run::{self, Place};
+use crate::{fetch, guests, process, ui, workspace};
+
+/// Where the guests run: on the software CPU, and on a full KVM.
+const GUESTS: [(&str, Place); 2] =
+    [("guests on soft", Place::Soft), ("guests on nested KVM", Place::Nested)];
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,7 +38,9 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         for step in &steps {
             println!("{:28} {}", step.name, step.command_line());
         }
-        println!("{:28} cargo xtask nested", "nested guests");
+        for (name, place) in GUESTS {
+            println!("{name:28} cargo xtask guests --on {}", place.name());
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let start = Instant::now();
@@ -48,11 +54,13 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     };
     note("prerequisites", prerequisites::check());
     for (index, step) in steps.iter().enumerate() {
-        let place = format!("[{}/{}]", index + 1, steps.len() + 1);
+        let place = format!("[{}/{}]", index + 1, steps.len() + GUESTS.len());
         note(&step.name, run_step(step, &place)?);
     }
-    ui::say(format!("[{0}/{0}] nested guests", steps.len() + 1));
-    note("nested guests", run_guests());
+    for (index, (name, place)) in (steps.len()..).zip(GUESTS) {
+        ui::say(format!("[{}/{}] {name}", index + 1, steps.len() + GUESTS.len()));
+        note(name, run_guests(place));
+    }
 
     ui::say(format!("done in {}", ui::since(start)));
     for name in &failed {
@@ -105,12 +113,12 @@ fn run_step(step: &Step, place: &str) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The guests of the nested rig, each of which counts as a test.
-fn run_guests() -> Tally {
+/// All guests in one place, each of which counts as a test.
+fn run_guests(place: Place) -> Tally {
     let run = || {
         fetch::packages()?;
-        let names = nested::all()?;
-        let outcomes = run::run(Backend::Nested, &names, false)?;
+        let names = guests::all()?;
+        let outcomes = run::run(place, &names, false)?;
         let passed = outcomes.iter().filter(|outcome| outcome.failures.is_empty()).count();
         Ok(Tally { passed, failed: names.len() - passed, ignored: 0 })
     };

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::cases::{Case, Step};
+use super::debian::{PROMPT, READY};
 use super::pty::Pty;
 use super::typing;
-use crate::guest::{PROMPT, READY};
 use crate::process;
 
 /// Where a case's output goes while it runs.
@@ -38,6 +38,8 @@ pub struct Files<'a> {
     pub initramfs: &'a Path,
     /// The directory of the bare-metal guests.
     pub bare: &'a Path,
+    /// vmm-ref's `--backend`.
+    pub backend: &'a str,
     /// What the place where it runs adds to the kernel's command line.
     pub cmdline: &'a str,
 }

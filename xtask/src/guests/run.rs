@@ -1,62 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Runs guests, in the nested rig or directly on this machine's KVM, and reports each of them.
+//! Runs guests, on this machine or in the nested rig, and reports each of them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
+use clap::ValueEnum;
 
+use super::bare::Bare;
+use super::cases::{self, Case};
+use super::debian::Guest;
+use super::driver::{self, Audience, Ending, Files};
+use super::interrupts::Check;
 use crate::fetch::{self, Packages};
-use crate::guest::Guest;
-use crate::nested::bare::Bare;
-use crate::nested::cases::{self, Case};
-use crate::nested::driver::{self, Audience, Ending, Files};
 use crate::nested::image::{self, Programs};
-use crate::nested::interrupts::Check;
 use crate::nested::record::{Kind, Record};
 use crate::nested::rig;
-use crate::{ui, workspace};
+use crate::{process, ui, workspace};
 
 /// Where guests run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// On this machine's KVM.
-    Direct,
-    /// On the KVM of a machine inside QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// On vmm-ref's software CPU
+    Soft,
+    /// On this machine's KVM
+    Kvm,
+    /// On the KVM of a machine inside QEMU
     Nested,
 }
 
 /// Runs cases; each is judged and reported as soon as it has ended.
-pub fn run(backend: Backend, names: &[String], show: bool) -> Result<Vec<Outcome>> {
+pub fn run(place: Place, names: &[String], show: bool) -> Result<Vec<Outcome>> {
     let packages = fetch::packages()?;
     let guest = Guest::build(&packages)?;
-    let programs = Programs::build()?;
     let bare = Bare::build()?;
-    let mut reporter = Reporter::new(show)?;
-    match backend {
-        Backend::Nested => {
+    let mut reporter = Reporter::new(place, show)?;
+    let backend = match place {
+        Place::Nested => {
+            let programs = Programs::build()?;
             let image = |left: &[String]| image::build(&packages, &guest, &programs, &bare, left);
             run_nested(&packages, image, names, &mut reporter)?;
+            return Ok(reporter.outcomes);
         }
-        Backend::Direct => {
-            let files = Files {
-                vmm: &programs.vmm,
-                kernel: &guest.kernel,
-                initramfs: &guest.initramfs,
-                bare: &bare.directory,
-                cmdline: "",
-            };
-            for name in names {
-                let case = cases::find(name).with_context(|| format!("no case {name}"))?;
-                reporter.start(name)?;
-                let ending = driver::run(&case, &files, &mut reporter)?;
-                reporter.end(&ending)?;
-            }
-        }
+        Place::Soft => "soft",
+        Place::Kvm => "kvm",
+    };
+    let files = Files {
+        vmm: &build_vmm()?,
+        kernel: &guest.kernel,
+        initramfs: &guest.initramfs,
+        bare: &bare.directory,
+        backend,
+        cmdline: "",
+    };
+    for name in names {
+        let case = cases::find(name).with_context(|| format!("no case {name}"))?;
+        reporter.start(name)?;
+        let ending = driver::run(&case, &files, &mut reporter)?;
+        reporter.end(&ending)?;
     }
     Ok(reporter.outcomes)
+}
+
+/// Builds vmm-ref for this machine.
+fn build_vmm() -> Result<PathBuf> {
+    ui::say("building vmm-ref");
+    let mut cargo = Command::new(workspace::cargo());
+    cargo.current_dir(workspace::root()).args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "vmm-ref",
+    ]);
+    let status = process::end_with_us(&mut cargo).status().context("cannot run cargo")?;
+    ensure!(status.success(), "cannot build vmm-ref (cargo: {status})");
+    Ok(workspace::target().join("release/vmm-ref"))
+}
+
+impl Place {
+    /// Its name on the command line, and of the directory of its guests' consoles.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Soft => "soft",
+            Place::Kvm => "kvm",
+            Place::Nested => "nested",
+        }
+    }
 }
 
 /// Machines that are booted at the most.
@@ -120,8 +153,8 @@ struct Current {
 }
 
 impl Reporter {
-    fn new(show: bool) -> Result<Self> {
-        let directory = workspace::directory("nested")?;
+    fn new(place: Place, show: bool) -> Result<Self> {
+        let directory = workspace::directory(place.name())?;
         Ok(Self { directory, show, current: None, outcomes: Vec::new() })
     }
 

@@ -95,6 +95,7 @@ impl Case {
                 vec!["--kernel".into(), elf.into(), "--platform".into(), platform.into()]
             }
         };
+        arguments.extend(["--backend".into(), files.backend.into()]);
         arguments.extend(["--cpus".into(), format!("boot={}", self.cpus).into()]);
         arguments.extend(["--serial", "tty", "--console", "off"].map(Into::into));
         arguments.extend(self.options.iter().map(Into::into));
