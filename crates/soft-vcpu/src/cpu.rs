@@ -94,6 +94,8 @@ pub(crate) struct Cpu {
     pub window: Window,
     /// Exceptions that exit instead of being delivered: bit n is vector n.
     pub exception_exits: u32,
+    /// PAUSEs since the host's scheduler was asked.
+    pub pauses: u32,
 }
 
 /// MSRs behind SYSCALL, SYSENTER, SWAPGS, PAT, RDTSCP. FS and GS bases are in the segments.
@@ -181,6 +183,7 @@ impl Cpu {
             injected: None,
             window: Window::NONE,
             exception_exits: 0,
+            pauses: 0,
         }
     }
 

@@ -4,13 +4,20 @@
 
 mod alu;
 mod bits;
+mod bound;
 mod branch;
+mod condition;
+mod exchange;
 mod float;
+mod hints;
+mod loops;
 mod mov;
 mod muldiv;
 mod shift;
 mod simd;
 mod sse_fp;
+mod stack;
+mod status;
 mod string;
 
 use iced_x86::Instruction;
@@ -22,6 +29,12 @@ pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
     mov::select(instruction, form)
         .or_else(|| alu::select(instruction, form))
         .or_else(|| branch::select(instruction, form))
+        .or_else(|| stack::select(instruction, form))
+        .or_else(|| condition::select(instruction, form))
+        .or_else(|| exchange::select(instruction, form))
+        .or_else(|| status::select(instruction, form))
+        .or_else(|| hints::select(instruction, form))
+        .or_else(|| bound::select(instruction, form))
         .or_else(|| shift::select(instruction, form))
         .or_else(|| bits::select(instruction, form))
         .or_else(|| muldiv::select(instruction, form))

@@ -207,14 +207,14 @@ impl Cpu {
     }
 
     /// A write went the slow way: it may have hit decoded code, this block's own too.
-    fn wrote(&mut self, physical: u64, len: u64) {
+    pub(super) fn wrote(&mut self, physical: u64, len: u64) {
         if self.memory.page(physical).is_some_and(|(_, page)| page.written(physical, len)) {
             self.block_end = 0;
         }
     }
 
     /// #GP(0), or #SS(0) for the stack, where any byte of the access is not canonical.
-    fn check_canonical(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
+    pub(super) fn check_canonical(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
         let last = at.wrapping_add(len - 1);
         if !self.long_mode() || self.is_canonical(at) && self.is_canonical(last) {
             return Ok(());

@@ -11,6 +11,7 @@ mod physical;
 mod stack;
 mod tlb;
 mod walk;
+mod wide;
 
 pub(crate) use members::Member;
 pub(crate) use physical::Page;

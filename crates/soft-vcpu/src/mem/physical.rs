@@ -52,7 +52,7 @@ pub(crate) struct Page {
 /// Why guest memory cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// A region does not start or end at a page.
+    /// A region does not start or end at a page, here or in the guest.
     #[error("guest memory region at {0:#x}, {1:#x} bytes, is not made of whole pages")]
     Unaligned(u64, u64),
     /// A region has no address in this process.
@@ -79,6 +79,10 @@ impl Memory {
             let host = memory
                 .get_host_address(GuestAddress(start))
                 .map_err(|_| MemoryError::NoHostAddress(start))?;
+            // What the guest aligns is to be aligned for the host too.
+            if host as u64 % PAGE != 0 {
+                return Err(MemoryError::Unaligned(start, len));
+            }
             slots.push(Slot { start, len, host, first_page: pages });
             pages += (len / PAGE) as usize;
         }

@@ -109,6 +109,15 @@ impl Machine {
         }
     }
 
+    /// Bytes of a near branch's displacement.
+    pub fn word(&self) -> usize {
+        if self.bits == 16 {
+            2
+        } else {
+            4
+        }
+    }
+
     /// Changes the state.
     pub fn state(&mut self, change: impl FnOnce(&mut State)) {
         let mut state = self.vcpu.state();

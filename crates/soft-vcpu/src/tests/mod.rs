@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Tests of the CPU as a whole.
 
+mod branch;
 mod machine;
 
 use iced_x86::code_asm::*;
