@@ -15,13 +15,32 @@ use crate::vcpu::Vcpu;
 /// Exceptions on top of each other come to an end (#DF, then shutdown) long before this.
 const MAX_NESTED: u32 = 8;
 
+/// What follows from looking around at a boundary.
+enum Next {
+    /// The VMM is needed.
+    Exit(Exit),
+    /// An event was delivered: the boundary before its handler's first instruction.
+    Boundary,
+    /// An instruction.
+    Instruction,
+}
+
+impl From<Option<Exit>> for Next {
+    /// From what [`Vcpu::deliver`] gives.
+    fn from(exit: Option<Exit>) -> Self {
+        exit.map_or(Next::Boundary, Next::Exit)
+    }
+}
+
 impl Vcpu {
     /// Runs until something needs the VMM.
     pub(crate) fn run_inside(&mut self, budget: u64) -> Exit {
         let limit = self.cpu.executed.saturating_add(budget);
         loop {
-            if let Some(exit) = self.boundary(limit) {
-                return exit;
+            match self.boundary(limit) {
+                Next::Exit(exit) => return exit,
+                Next::Boundary => continue,
+                Next::Instruction => {}
             }
             let result = match self.cpu.must_be_careful() {
                 true => self.step(),
@@ -37,43 +56,46 @@ impl Vcpu {
 
     /// Everything that may happen between two instructions, in order of priority (SDM vol. 3,
     /// table "Priority Among Concurrent Events").
-    fn boundary(&mut self, limit: u64) -> Option<Exit> {
+    fn boundary(&mut self, limit: u64) -> Next {
         self.cpu.refresh();
         self.attend();
         if self.member.take_kick() {
-            return Some(Exit::Kicked);
+            return Next::Exit(Exit::Kicked);
         }
         if self.cpu.io.is_active() {
             return self.resume_io();
         }
         if self.cpu.pending_debug != 0 && !self.cpu.shadow.mov_ss {
             let causes = std::mem::take(&mut self.cpu.pending_debug);
-            return self.raise(Exception::db(causes));
+            return self.raise(Exception::db(causes)).into();
         }
         if let Some(event) = self.cpu.injected {
             if self.cpu.takes(&event) {
                 self.cpu.injected = None;
-                return self.deliver(event);
+                return self.deliver(event).into();
             }
         }
         if let Some(exit) = self.cpu.open_window() {
-            return Some(exit);
+            return Next::Exit(exit);
         }
-        (self.cpu.executed >= limit).then_some(Exit::Budget)
+        match self.cpu.executed >= limit {
+            true => Next::Exit(Exit::Budget),
+            false => Next::Instruction,
+        }
     }
 
-    /// An access was answered. Its instruction is executed again; an event whose delivery made it
-    /// comes again only if the VMM injected it again.
-    fn resume_io(&mut self) -> Option<Exit> {
+    /// An access was answered. Its instruction is executed again, whatever the budget is; an event
+    /// whose delivery made it comes again only if the VMM injected it again.
+    fn resume_io(&mut self) -> Next {
         self.cpu.io.restart();
-        if self.cpu.vectoring.take().is_none() {
-            return None;
+        if !std::mem::take(&mut self.delivery_asked) {
+            return Next::Instruction;
         }
         match self.cpu.injected.take() {
-            Some(event) => self.deliver(event),
+            Some(event) => self.deliver(event).into(),
             None => {
                 self.cpu.io.clear();
-                None
+                Next::Boundary
             }
         }
     }

@@ -53,6 +53,23 @@ pub mod cr4 {
         | SMAP;
 }
 
+/// CPUID features that the CPU asks its table for (SDM vol. 2, "CPUID").
+pub mod cpuid {
+    #![allow(missing_docs)]
+    /// CPUID.1:EDX.
+    pub const APIC: u32 = 1 << 9;
+    /// CPUID.1:ECX.
+    pub const OSXSAVE: u32 = 1 << 27;
+    /// CPUID.7.0:EBX.
+    pub const FSGSBASE: u32 = 1 << 0;
+    pub const SMEP: u32 = 1 << 7;
+    pub const SMAP: u32 = 1 << 20;
+    /// CPUID.7.0:ECX.
+    pub const UMIP: u32 = 1 << 2;
+    /// CPUID.80000001H:EDX.
+    pub const RDTSCP: u32 = 1 << 27;
+}
+
 /// IA32_EFER (SDM vol. 3, "IA32_EFER MSR").
 pub mod efer {
     #![allow(missing_docs)]
@@ -100,10 +117,14 @@ pub mod dr {
     #![allow(missing_docs)]
     /// Bits of DR6 that always read 1.
     pub const DR6_FIXED: u64 = 0xffff_0ff0;
+    /// Bits of DR6 that software writes.
+    pub const DR6_WRITABLE: u64 = 0xe00f;
     pub const DR6_BD: u64 = 1 << 13;
     pub const DR6_BS: u64 = 1 << 14;
     pub const DR6_BT: u64 = 1 << 15;
     /// DR7 after reset: bit 10 always reads 1.
     pub const DR7_FIXED: u64 = 0x400;
+    /// Bits of DR7 that software writes.
+    pub const DR7_WRITABLE: u64 = 0xffff_23ff;
     pub const DR7_GD: u64 = 1 << 13;
 }

@@ -24,6 +24,8 @@ pub struct Vcpu {
     pub(crate) member: Arc<Member>,
     /// The event whose delivery the last exit interrupted.
     idt_vectoring: Option<Event>,
+    /// The access that the last exit asked for was made by that delivery.
+    pub(crate) delivery_asked: bool,
 }
 
 /// Brings a vCPU out of [`Vcpu::run`], from any thread or signal handler.
@@ -58,16 +60,25 @@ impl Vcpu {
         let (member_index, member) = config.memory.join();
         let mut cpu = Cpu::new(config, member_index);
         cpu.reset();
-        Vcpu { cpu, cache: BlockCache::default(), member, idt_vectoring: None }
+        Vcpu {
+            cpu,
+            cache: BlockCache::default(),
+            member,
+            idt_vectoring: None,
+            delivery_asked: false,
+        }
     }
 
-    /// Executes guest code until something needs the VMM, or `budget` instructions are done.
+    /// Executes guest code until something needs the VMM, or `budget` instructions are done. With
+    /// 0, an instruction whose access the last exit asked for is ended, and nothing else.
     ///
     /// An access that the last exit asked for and that was not completed reads as all ones.
     pub fn run(&mut self, budget: u64) -> Exit {
         if let Some(request) = self.cpu.io.asked() {
             self.cpu.io.answer(Ok(unanswered(request)));
         }
+        let interrupted = self.cpu.vectoring.take().is_some();
+        self.delivery_asked = (self.delivery_asked || interrupted) && self.cpu.io.is_active();
         self.member.enter();
         self.attend();
         let exit = self.run_inside(budget);

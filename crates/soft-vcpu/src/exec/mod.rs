@@ -26,7 +26,8 @@ use crate::decode::{Chosen, Form};
 
 /// The handler for an instruction; `None` if this CPU does not have it.
 pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
-    mov::select(instruction, form)
+    crate::system::select_mov(instruction)
+        .or_else(|| mov::select(instruction, form))
         .or_else(|| alu::select(instruction, form))
         .or_else(|| branch::select(instruction, form))
         .or_else(|| stack::select(instruction, form))

@@ -237,6 +237,13 @@ impl Cpu {
         Ok(())
     }
 
+    /// Whether a byte at a linear address can be read: raises what a read would raise.
+    pub fn probe_read(&mut self, seg: u8, at: u64) -> Result<(), Trap> {
+        self.check_canonical(seg, at, 1)?;
+        self.translate(at, Access::Read)?;
+        Ok(())
+    }
+
     /// The host's memory behind `len` bytes at `at`, if they are in one page that may be accessed
     /// so and (for writing) holds no code: what bulk copies use.
     ///

@@ -110,6 +110,9 @@ impl Cpu {
 
     /// SDM vol. 3, "Determination of Access Rights".
     fn allows(&self, mapping: &Mapping, access: Access) -> bool {
+        if self.cr0 & cr0::PG == 0 {
+            return true;
+        }
         let (user, smap) = self.tlb.privilege();
         if user {
             return mapping.user
@@ -155,10 +158,26 @@ impl Cpu {
         if pdpte & entry::PRESENT == 0 {
             return Err(NotMapped(0));
         }
-        if pdpte & (self.reserved_address() | 0x1e6 | 0x7ff0_0000_0000_0000 | entry::NX) != 0 {
+        if pdpte & self.reserved_pdpte() != 0 {
             return Err(NotMapped(pf::PRESENT | pf::RESERVED));
         }
         self.walk(linear, pdpte & entry::ADDRESS, 2)
+    }
+
+    /// #GP(0) if a PDPTE has reserved bits, as at a write to CR3 under PAE paging (SDM vol. 3,
+    /// "PDPTE Registers").
+    pub fn check_pdptes(&mut self, cr3: u64) -> Result<(), Trap> {
+        for n in 0..4 {
+            let pdpte = self.read_entry::<u64>((cr3 & 0xffff_ffe0) + n * 8);
+            if pdpte & entry::PRESENT != 0 && pdpte & self.reserved_pdpte() != 0 {
+                return Err(self.gp());
+            }
+        }
+        Ok(())
+    }
+
+    fn reserved_pdpte(&self) -> u64 {
+        self.reserved_address() | 0x1e6 | 0x7ff0_0000_0000_0000 | entry::NX
     }
 
     /// 64-bit entries, `levels` of them below `table`.
@@ -283,7 +302,7 @@ impl Cpu {
     }
 
     /// Whether `linear` can be an address at all in the mode in force.
-    pub(super) fn is_canonical(&self, linear: u64) -> bool {
+    pub fn is_canonical(&self, linear: u64) -> bool {
         (linear as i64) << 16 >> 16 == linear as i64
     }
 

@@ -2,6 +2,7 @@
 //! Tests of the CPU as a whole.
 
 mod branch;
+mod control;
 mod machine;
 
 use iced_x86::code_asm::*;
