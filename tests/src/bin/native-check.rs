@@ -34,11 +34,13 @@ fn run() -> Result<bool> {
             eprintln!("{done} of {cases}");
         }
     });
-    for (case, difference) in &report.differences {
-        println!("{case}\n{difference}");
+    for (mnemonic, cases) in &report.differences {
+        for (case, difference) in cases {
+            println!("{mnemonic}:\n{case}\n{difference}");
+        }
     }
     println!(
-        "seed {seed}: {} cases, {} with an exception, {} mnemonics, {} differences",
+        "seed {seed}: {} cases, {} with an exception, {} mnemonics, {} with differences",
         report.cases,
         report.exceptions,
         report.mnemonics.len(),

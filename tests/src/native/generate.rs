@@ -307,7 +307,7 @@ fn is_excluded(instruction: &Instruction) -> bool {
         // The machine's state.
         Popf | Popfd | Popfq | Pushf | Pushfd | Pushfq | Sldt | Str | Sgdt | Sidt | Smsw
             | Lar | Lsl | Verr | Verw | Cpuid | Rdpmc | Lfence | Mfence | Sfence | Monitor | Mwait
-            | In | Out | Cli | Sti | Insb | Insw | Insd | Outsb | Outsw | Outsd | Rdtsc | Rdtscp
+            | Lfs | Lgs | Lss | Lds | Les | In | Out | Cli | Sti | Insb | Insw | Insd | Outsb | Outsw | Outsd | Rdtsc | Rdtscp
             // x87 environments hold pointers; `soft-vcpu`'s own tests compare them.
             | Fldenv | Fnstenv | Fstenv | Frstor | Fnsave | Fsave | Wait
             // Not exact to the last bit on any two processors.
@@ -372,7 +372,7 @@ fn memory_is_fine(instruction: &Instruction) -> bool {
 }
 
 /// Flags that are undefined afterwards, as bits of RFLAGS.
-fn undefined_flags(instruction: &Instruction) -> u32 {
+pub fn undefined_flags(instruction: &Instruction) -> u32 {
     use iced_x86::RflagsBits as Bits;
     // AF after logic is clear on every processor, whatever the manual says.
     if matches!(

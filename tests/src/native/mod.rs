@@ -38,13 +38,14 @@ pub struct Report {
     pub exceptions: u64,
     /// How often each mnemonic was executed.
     pub mnemonics: BTreeMap<String, u64>,
-    /// Cases with a difference, at most [`Report::KEPT`].
-    pub differences: Vec<(Case, Difference)>,
+    /// Cases with a difference, cut off behind the instruction that makes it, by that
+    /// instruction's mnemonic; at most [`Report::KEPT`] of each.
+    pub differences: BTreeMap<String, Vec<(Case, Difference)>>,
 }
 
 impl Report {
-    /// How many differences are kept; the run stops then.
-    pub const KEPT: usize = 20;
+    /// How many differences of a mnemonic are kept.
+    pub const KEPT: usize = 2;
 }
 
 impl Native {
@@ -63,9 +64,6 @@ impl Native {
         for number in 0..cases {
             let case = Generator::new(seed, number).case();
             self.one(case, &mut report);
-            if report.differences.len() >= Report::KEPT {
-                break;
-            }
             if number % 1000 == 999 {
                 progress(number + 1);
             }
@@ -82,7 +80,26 @@ impl Native {
             *report.mnemonics.entry(mnemonic).or_default() += 1;
         }
         if let Some(difference) = compare::compare(&case, &native, &soft) {
-            report.differences.push((case, difference));
+            let (culprit, case, difference) = self.cut(case, difference);
+            let of_it = report.differences.entry(culprit).or_default();
+            if of_it.len() < Report::KEPT {
+                of_it.push((case, difference));
+            }
         }
+    }
+
+    /// The shortest beginning of a case that differs, and its last instruction's mnemonic.
+    fn cut(&mut self, case: Case, difference: Difference) -> (String, Case, Difference) {
+        for instruction in case.instructions() {
+            let end = (instruction.ip() - layout::CODE) as usize + instruction.len();
+            let mut part = case.clone();
+            part.code.truncate(end);
+            part.undefined = generate::undefined_flags(&instruction);
+            let (native, soft) = (self.host.run(&part), self.soft.run(&part));
+            if let Some(difference) = compare::compare(&part, &native, &soft) {
+                return (format!("{:?}", instruction.mnemonic()), part, difference);
+            }
+        }
+        ("?".into(), case, difference)
     }
 }
