@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Exact arithmetic: significands of 64 bits in `rustc_apfloat`'s 113-bit format.
+//!
+//! Its 80-bit format alone would not do: precision control shortens the significand but not the
+//! exponent, an unmasked overflow wraps the exponent, and C1 tells which way the result was rounded.
+//! So sums, products and quotients are made here, cut off behind 113 bits with what was lost told
+//! by a sticky bit, and `round` makes an x87 result of them. Exponents are kept near 0 and the
+//! difference apart, so nothing overflows here.
+
+use rustc_apfloat::ieee::Quad;
+use rustc_apfloat::{Float, Round, Status, StatusAnd};
+
+use super::num::Num;
+use super::round::Exact;
+
+const BIAS: i32 = 16383;
+const FRACTION: u128 = (1 << 112) - 1;
+
+/// A number whose value is `sig / 2^63 * 2^exp`, bit 63 of `sig` being set.
+#[inline]
+fn quad(negative: bool, exp: i32, sig: u64) -> Quad {
+    let fraction = (u128::from(sig) << 49) & FRACTION;
+    let exponent = (exp + BIAS).clamp(1, 2 * BIAS) as u128;
+    Quad::from_bits(u128::from(negative) << 127 | exponent << 112 | fraction)
+}
+
+/// Takes a result apart that is not zero; `scale` is added to its exponent.
+#[inline]
+fn exact(result: StatusAnd<Quad>, scale: i32) -> Exact {
+    let bits = result.value.to_bits();
+    let exp = (bits >> 112) as i32 & 0x7fff;
+    let sig = (bits & FRACTION | 1 << 112) << 15;
+    let sticky = u128::from(result.status.contains(Status::INEXACT));
+    Exact { negative: bits >> 127 != 0, exp: exp - BIAS + scale, sig: sig | sticky }
+}
+
+/// The sum of finite numbers; `None` if it is zero.
+#[inline]
+pub(super) fn add(a: &Num, b: &Num) -> Option<Exact> {
+    let scale = a.exp.max(b.exp);
+    // Further below than this, only that the smaller one is there matters.
+    let near = |n: &Num| quad(n.negative, (n.exp - scale).max(-200), n.sig);
+    let sum = near(a).add_r(near(b), Round::TowardZero);
+    (!sum.value.is_zero()).then(|| exact(sum, scale))
+}
+
+/// The product of finite numbers.
+#[inline]
+pub(super) fn mul(a: &Num, b: &Num) -> Exact {
+    let product = quad(a.negative, 0, a.sig).mul_r(quad(b.negative, 0, b.sig), Round::TowardZero);
+    exact(product, a.exp + b.exp)
+}
+
+/// The quotient of finite numbers.
+#[inline]
+pub(super) fn div(a: &Num, b: &Num) -> Exact {
+    let quotient = quad(a.negative, 0, a.sig).div_r(quad(b.negative, 0, b.sig), Round::TowardZero);
+    exact(quotient, a.exp - b.exp)
+}
+
+/// The square root of a positive finite number.
+pub(super) fn sqrt(a: &Num) -> Exact {
+    // Two bits more or less of the radicand are one of the root.
+    let odd = (a.exp & 1) as u32;
+    let radicand = u128::from(a.sig) << (63 + odd);
+    let root = radicand.isqrt();
+    // The root cannot end in exactly one half, so the remainder tells the bit behind it.
+    let rest = radicand - root * root;
+    let sig = root << 64 | u128::from(rest > root) << 63 | u128::from(rest != 0);
+    Exact { negative: false, exp: (a.exp - odd as i32) / 2, sig }
+}
