@@ -23,6 +23,9 @@ pub(crate) enum Flow {
     Sync,
     /// At `Cpu::rip`, which the instruction set, and as for [`Flow::Sync`].
     Far,
+    /// As [`Flow::Far`], and whether a single-step trap follows is up to TF as the instruction
+    /// leaves it (SYSCALL, SYSRET).
+    FarFlags,
 }
 
 /// The instruction did not complete; `Cpu::trap` says why. Nothing of it must have happened but

@@ -117,9 +117,9 @@ impl Vcpu {
         let result = self.step_inside();
         self.cpu.careful = false;
         match result {
-            Ok(()) => {
+            Ok(flow) => {
                 self.cpu.io.clear();
-                if trap_flag {
+                if trap_flag && flow != Flow::FarFlags {
                     self.cpu.pending_debug |= dr::DR6_BS;
                 }
             }
@@ -127,10 +127,10 @@ impl Vcpu {
             Err(Trap) if self.cpu.trap == Cause::Io => self.cpu.shadow = shadow,
             Err(Trap) => {}
         }
-        result
+        result.map(|_| ())
     }
 
-    fn step_inside(&mut self) -> Result<(), Trap> {
+    fn step_inside(&mut self) -> Result<Flow, Trap> {
         let id = self.cache.find(&mut self.cpu, &self.member)?;
         let op = self.cache.blocks[id as usize].ops[0];
         self.cpu.instruction_breakpoint()?;
@@ -141,10 +141,10 @@ impl Vcpu {
                     self.cpu.rip = op.next();
                 }
                 // RF holds for one instruction, but for one that has just set it.
-                if !matches!(flow, Flow::Far) {
+                if !matches!(flow, Flow::Far | Flow::FarFlags) {
                     self.cpu.flags.put(bit::RF, false);
                 }
-                Ok(())
+                Ok(flow)
             }
             Err(Trap) => {
                 self.cpu.stopped_at(&op);
@@ -182,7 +182,7 @@ impl Vcpu {
                 }
             };
             cpu.executed += at as u64;
-            if matches!(flow, Flow::Sync | Flow::Far)
+            if matches!(flow, Flow::Sync | Flow::Far | Flow::FarFlags)
                 || cpu.executed >= limit
                 || self.member.wants_attention()
             {
@@ -257,6 +257,10 @@ impl Vcpu {
             if self.cpu.exception_exits >> second.vector() & 1 != 0 {
                 return Some(Exit::Exception(second));
             }
+            // #DF's handler finds in CR2 what the fault in delivery left there.
+            self.cpu.tell(&second);
+            // An NMI blocks others once its delivery has begun.
+            self.cpu.nmi_blocked |= event == Event::Nmi;
             let merged = match &event {
                 Event::Exception(first) => first.then(&second),
                 _ => Merged::Serial,

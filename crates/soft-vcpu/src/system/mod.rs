@@ -7,6 +7,7 @@ mod debug;
 mod delivery;
 mod far;
 mod flags;
+mod frame;
 mod misc;
 mod msr;
 mod ports;

@@ -3,7 +3,9 @@
 
 mod branch;
 mod control;
+mod delivery;
 mod machine;
+mod tables;
 
 use iced_x86::code_asm::*;
 use machine::Machine;
