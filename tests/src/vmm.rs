@@ -19,6 +19,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(240);
 /// A `vmm-ref` command line under construction.
 pub struct Vmm {
     command: Command,
+    backend: &'static str,
 }
 
 impl Vmm {
@@ -26,7 +27,13 @@ impl Vmm {
     pub fn at(path: impl AsRef<Path>) -> Self {
         let mut command = Command::new(path.as_ref());
         command.stdin(Stdio::null());
-        Vmm { command }
+        Vmm { command, backend: "kvm" }
+    }
+
+    /// Another backend than KVM for [`Vmm::guest`].
+    pub fn on(mut self, backend: &'static str) -> Self {
+        self.backend = backend;
+        self
     }
 
     /// Adds an argument.
@@ -43,7 +50,8 @@ impl Vmm {
 
     /// The arguments for one of our guests, faulty ones included.
     pub fn guest(self, name: &str, topology: Topology, cpus: u32) -> Self {
-        self.arg("--kernel")
+        let backend = self.backend;
+        self.args(["--backend", backend, "--kernel"])
             .arg(guests::elf(name))
             .args(["--cpus", &format!("boot={cpus}"), "--memory", "size=64M"])
             .args(["--platform", &format!("topology={topology},testdev=on")])
@@ -68,7 +76,7 @@ impl Vmm {
 
 impl From<Command> for Vmm {
     fn from(command: Command) -> Self {
-        Vmm { command }
+        Vmm { command, backend: "kvm" }
     }
 }
 

@@ -257,7 +257,7 @@ fn is_comparable(msi: &Msi, states: &[LapicState], format: MsiFormat) -> bool {
     if hidden_logical || format != MsiFormat::X2apic32 || xapics.clone().next().is_none() {
         return !hidden_logical;
     }
-    let wide = destination > 0xff && (logical || destination == BROADCAST.into());
+    let wide = destination > 0xff && (logical || destination == u64::from(BROADCAST));
     let hidden_broadcast = destination == 0xff && xapics.all(disabled);
     !wide && !hidden_broadcast
 }

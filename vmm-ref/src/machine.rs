@@ -9,8 +9,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::acpi::{self, AcpiConfig};
-use crate::backend::kvm::{CpuidFacts, KvmVcpu, KvmVm};
-use crate::backend::Vcpu;
+use crate::backend::{self, CpuidFacts, Vcpu, Vm};
 use crate::board::{self, Board};
 use crate::cli::{Topology, VmConfig};
 use crate::console::Console;
@@ -28,9 +27,9 @@ pub struct Machine {
     control: Arc<Control>,
     interrupts: Arc<Interrupts>,
     board: Board,
-    vcpus: Vec<VcpuThread<KvmVcpu>>,
-    // The vCPUs' descriptors belong to it.
-    _vm: KvmVm,
+    vcpus: Vec<VcpuThread<Box<dyn Vcpu>>>,
+    // The vCPUs belong to it.
+    _vm: Box<dyn Vm>,
 }
 
 /// How a machine ended.
@@ -42,15 +41,15 @@ pub struct Outcome {
 }
 
 impl Machine {
-    /// Builds the machine and loads its guest.
+    /// Builds the machine on a backend and loads its guest.
     ///
     /// # Errors
     /// The chain says which part could not be had, and why.
-    pub fn new(config: &VmConfig, console: &Console) -> Result<Self> {
+    pub fn new(config: &VmConfig, kind: backend::Kind, console: &Console) -> Result<Self> {
         let memory = allocate(config.memory_bytes)?;
         let boot = load(config, &memory)?;
-        let vm = KvmVm::new(&memory).context("cannot create a virtual machine")?;
-        log::info!("KVM forwards to us: {:?}", vm.forwarding());
+        let vm = backend::create(kind, &memory).context("cannot create a virtual machine")?;
+        log::info!("the backend forwards to us: {:?}", vm.forwarding());
         let control = Control::new().context("cannot create an event descriptor")?;
         let interrupts = Interrupts::new(config.topology, config.cpus);
         let board = board::build(config, &interrupts, &control, console)?;
@@ -69,7 +68,7 @@ impl Machine {
         config: &VmConfig,
         cpu: u32,
         boot: &loader::Boot,
-    ) -> Result<VcpuThread<KvmVcpu>> {
+    ) -> Result<VcpuThread<Box<dyn Vcpu>>> {
         let apic = config.topology == Topology::IoApic;
         let facts = CpuidFacts { apic_id: cpu, cpus: config.cpus, apic };
         let mut backend = self._vm.create_vcpu(facts)?;

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{anyhow, Context, Result};
-use vmm_ref::backend::kvm;
+use vmm_ref::backend::{self, Kind};
 use vmm_ref::cli::error_chain;
-use vmm_ref::cli::{Args, BackendChoice, SerialMode, VmConfig, EXIT_ERROR};
+use vmm_ref::cli::{Args, SerialMode, VmConfig, EXIT_ERROR};
 use vmm_ref::console::Console;
 use vmm_ref::control::Ending;
 use vmm_ref::devices::MachineEvent;
@@ -30,22 +30,30 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<u8> {
     logging::init(args.verbosity, args.log_file.as_deref()).context("cannot open the log file")?;
     let config = args.config()?;
-    if let Some(error) = kvm::unavailable() {
-        return Err(error).context(match config.backend {
-            BackendChoice::Auto => "no backend can run the guest: --backend kvm is the only one",
-            BackendChoice::Kvm => "--backend kvm cannot run the guest",
-        });
-    }
+    let backend = select_backend(&config)?;
     let signals = EventFd::new(EFD_NONBLOCK).context("cannot create an event descriptor")?;
     let handler = signals.try_clone().context("cannot create an event descriptor")?;
     terminal::on_termination(handler).context("cannot install signal handlers")?;
-    boot_until_done(&config, &signals)
+    boot_until_done(&config, backend, &signals)
+}
+
+/// Says which backend `auto` is, and why: aloud if it is the slow one.
+fn select_backend(config: &VmConfig) -> Result<Kind> {
+    let selected = backend::select(config.backend).context("--backend kvm cannot run the guest")?;
+    match (selected.kind, selected.why) {
+        (Kind::Soft, Some(why)) => {
+            let _ = writeln!(io::stderr(), "vmm-ref: --backend auto is soft: {why}");
+        }
+        (kind, Some(why)) => log::info!("--backend auto is {kind}: {why}"),
+        (_, None) => {}
+    }
+    Ok(selected.kind)
 }
 
 /// Boots, and boots again as often as the guest resets.
-fn boot_until_done(config: &VmConfig, signals: &EventFd) -> Result<u8> {
+fn boot_until_done(config: &VmConfig, backend: Kind, signals: &EventFd) -> Result<u8> {
     let console = Console::new();
-    let mut machine = Machine::new(config, &console)?;
+    let mut machine = Machine::new(config, backend, &console)?;
     let _raw = match config.serial {
         SerialMode::Tty => RawMode::enter(io::stdin()).context("cannot set up the terminal")?,
         _ => None,
@@ -62,7 +70,7 @@ fn boot_until_done(config: &VmConfig, signals: &EventFd) -> Result<u8> {
         match ending {
             Ending::Guest(event @ MachineEvent::Reset(_)) if !config.no_reboot => {
                 log::info!("{event}: booting again");
-                machine = Machine::new(config, &console)?;
+                machine = Machine::new(config, backend, &console)?;
             }
             ending => return status(&ending),
         }

@@ -1,13 +1,81 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! What the vCPU loop needs of a hypervisor: run, inject, ask for a window, get and set state.
 //!
-//! The loop in [`crate::vcpu`] is written once against [`Vcpu`]; each backend is a module here.
+//! The loop in [`crate::vcpu`] is written once against [`Vcpu`]; each backend is a module here, and
+//! [`select()`] says which one runs a machine.
 
 use std::io;
+
+use vm_memory::GuestMemoryMmap;
 
 use crate::loader;
 
 pub mod kvm;
+pub mod select;
+pub mod soft;
+mod topology;
+
+pub use select::{select, Kind};
+
+/// A virtual machine of a backend: makes the vCPUs over one guest memory.
+pub trait Vm {
+    /// Which of the local APIC's registers beyond its page can be ours here.
+    fn forwarding(&self) -> Forwarding;
+
+    /// Bits of a guest-physical address, 32 to 52: what lies above them in IA32_APIC_BASE is
+    /// reserved.
+    fn physical_address_bits(&self) -> u8;
+
+    /// Creates vCPU `facts.apic_id` with its CPUID, in the state after reset.
+    ///
+    /// # Errors
+    /// [`Error`] of the backend.
+    fn create_vcpu(&self, facts: CpuidFacts) -> Result<Box<dyn Vcpu>, Error>;
+}
+
+/// What stops a machine from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// On KVM.
+    #[error(transparent)]
+    Kvm(#[from] kvm::KvmError),
+    /// On the software CPU: guest memory that it cannot use.
+    #[error(transparent)]
+    Soft(#[from] soft_vcpu::MemoryError),
+}
+
+/// Creates a virtual machine over `memory`.
+///
+/// # Errors
+/// [`Error`] of the backend.
+pub fn create(kind: Kind, memory: &GuestMemoryMmap) -> Result<Box<dyn Vm>, Error> {
+    Ok(match kind {
+        Kind::Kvm => Box::new(kvm::KvmVm::new(memory)?),
+        Kind::Soft => Box::new(soft::SoftVm::new(memory)?),
+    })
+}
+
+/// Which accesses of an APIC's MSRs reach us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Reads and writes of IA32_APIC_BASE.
+    pub apic_base: bool,
+    /// Accesses of 0x800 and up.
+    pub x2apic: bool,
+    /// Writes of IA32_TSC_DEADLINE.
+    pub tsc_deadline: bool,
+}
+
+/// What a vCPU's CPUID says about its place in the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuidFacts {
+    /// Initial APIC id.
+    pub apic_id: u32,
+    /// vCPUs of the machine.
+    pub cpus: u32,
+    /// Whether there is a local APIC at all.
+    pub apic: bool,
+}
 
 /// One virtual CPU of a backend, owned by its thread.
 pub trait Vcpu: Send {
@@ -72,6 +140,60 @@ pub trait Vcpu: Send {
 
     /// Registers, for a report to a person.
     fn describe(&self) -> String;
+}
+
+impl<V: Vcpu + ?Sized> Vcpu for Box<V> {
+    fn kick_flag(&mut self) -> *mut u8 {
+        (**self).kick_flag()
+    }
+
+    fn run(&mut self, entry: Entry) -> io::Result<(Outcome, Exit<'_>)> {
+        (**self).run(entry)
+    }
+
+    fn finish_read_msr(&mut self, value: Result<u64, GeneralProtection>) {
+        (**self).finish_read_msr(value);
+    }
+
+    fn finish_write_msr(&mut self, result: Result<(), GeneralProtection>) {
+        (**self).finish_write_msr(result);
+    }
+
+    fn inject_interrupt(&mut self, vector: u8) -> io::Result<()> {
+        (**self).inject_interrupt(vector)
+    }
+
+    fn inject_nmi(&mut self) -> io::Result<()> {
+        (**self).inject_nmi()
+    }
+
+    fn set_boot_state(&mut self, entry: &loader::Entry) -> io::Result<()> {
+        (**self).set_boot_state(entry)
+    }
+
+    fn init(&mut self) -> io::Result<()> {
+        (**self).init()
+    }
+
+    fn start_up(&mut self, vector: u8) -> io::Result<()> {
+        (**self).start_up(vector)
+    }
+
+    fn set_apic_base(&mut self, base: u64) -> io::Result<()> {
+        (**self).set_apic_base(base)
+    }
+
+    fn tsc_hz(&self) -> u64 {
+        (**self).tsc_hz()
+    }
+
+    fn tsc(&self) -> u64 {
+        (**self).tsc()
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
 }
 
 /// What an entry into the guest is given.

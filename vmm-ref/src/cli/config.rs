@@ -93,11 +93,13 @@ impl FromStr for Topology {
 /// What runs the vCPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendChoice {
-    /// The best one that works on this host.
+    /// KVM where it runs guest code on the processor itself, otherwise the software CPU.
     #[default]
     Auto,
     /// KVM, or an error.
     Kvm,
+    /// The software CPU.
+    Soft,
 }
 
 impl TryFrom<&Args> for VmConfig {
@@ -190,7 +192,8 @@ fn backend(value: &str) -> Result<BackendChoice, OptionError> {
     match value {
         "auto" => Ok(BackendChoice::Auto),
         "kvm" => Ok(BackendChoice::Kvm),
-        _ => Err(bad_option("--backend", value, "expected auto or kvm")),
+        "soft" => Ok(BackendChoice::Soft),
+        _ => Err(bad_option("--backend", value, "expected auto, kvm or soft")),
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE,...", default_value = "topology=ioapic,testdev=off")]
     pub platform: String,
 
-    /// What runs the vCPUs: auto|kvm
+    /// What runs the vCPUs: auto|kvm|soft
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub backend: String,
 

@@ -54,6 +54,7 @@ fn every_option_of_the_readme_is_understood() {
     assert_eq!((config.topology, config.testdev), (Topology::IoApic, true));
     assert_eq!(config.backend, BackendChoice::Kvm);
     assert!(config.no_reboot && config.stats);
+    assert_eq!(self::config("--backend soft").backend, BackendChoice::Soft);
     let args = args(&format!("--kernel k {line}")).unwrap();
     assert_eq!((args.verbosity, args.log_file), (2, Some("log".into())));
 }
@@ -112,7 +113,7 @@ fn what_cloud_hypervisor_has_and_this_machine_lacks_is_named() {
         ("--serial socket=/tmp/s", "--serial: unknown key 'socket' (known: file)"),
         ("--serial pty", "--serial: bad value 'pty': expected tty, file=PATH, null or off"),
         ("--serial file=", "--serial: bad value 'file=': expected tty, file=PATH, null or off"),
-        ("--backend mshv", "--backend: bad value 'mshv': expected auto or kvm"),
+        ("--backend mshv", "--backend: bad value 'mshv': expected auto, kvm or soft"),
         (
             "--platform topology=apic",
             "--platform: bad value 'apic' for key 'topology': expected pic or ioapic",

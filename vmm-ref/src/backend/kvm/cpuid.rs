@@ -6,7 +6,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Error, Kvm};
 
-use super::{CpuidFacts, Forwarding, KvmError, Named};
+use super::{KvmError, Named};
+use crate::backend::topology::{self, apic_id_bits};
+use crate::backend::{CpuidFacts, Forwarding};
 
 /// Leaf 1 (Intel SDM vol. 2, "CPUID": feature information).
 mod leaf1 {
@@ -69,7 +71,7 @@ fn entries(
     for entry in supported {
         match (entry.function, entry.index) {
             // KVM gives level 0 alone, empty: the topology is the VMM's to say.
-            (0xb | 0x1f, 0) => entries.extend(topology(entry.function, facts)),
+            (0xb | 0x1f, 0) => entries.extend(extended_topology(entry.function, facts)),
             (0xb | 0x1f, _) => {}
             _ => {
                 let mut entry = *entry;
@@ -145,27 +147,17 @@ fn share_no_cache(entry: &mut kvm_cpuid_entry2) {
     entry.eax &= !(0xfff << 14);
 }
 
-/// Extended topology: one thread per core (level 0), all cores in one package (level 1).
-fn topology(function: u32, facts: CpuidFacts) -> [kvm_cpuid_entry2; 3] {
-    const SMT: u32 = 1 << 8;
-    const CORE: u32 = 2 << 8;
-    // The last one says that there is no further level.
-    let width = apic_id_bits(facts.cpus);
-    let levels = [(0, 0, 1, SMT), (1, width, facts.cpus, CORE), (2, 0, 0, 0)];
-    levels.map(|(index, eax, ebx, level_type)| kvm_cpuid_entry2 {
+fn extended_topology(function: u32, facts: CpuidFacts) -> [kvm_cpuid_entry2; 3] {
+    topology::levels(facts).map(|level| kvm_cpuid_entry2 {
         function,
-        index,
+        index: level.index,
         flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-        eax,
-        ebx,
-        ecx: level_type | index,
+        eax: level.eax,
+        ebx: level.ebx,
+        ecx: level.ecx,
         edx: facts.apic_id,
         ..Default::default()
     })
-}
-
-fn apic_id_bits(cpus: u32) -> u32 {
-    cpus.next_power_of_two().trailing_zeros()
 }
 
 fn clear(entry: &mut kvm_cpuid_entry2) {

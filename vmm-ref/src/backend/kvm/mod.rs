@@ -19,8 +19,9 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
-pub use probe::Forwarding;
 pub use vcpu::KvmVcpu;
+
+use super::{CpuidFacts, Forwarding, Vcpu, Vm};
 
 /// The API version that every KVM since Linux 2.6.22 has.
 const API_VERSION: i32 = 12;
@@ -65,17 +66,6 @@ pub struct KvmVm {
     _memory: GuestMemoryMmap,
 }
 
-/// What a vCPU's CPUID says about its place in the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct CpuidFacts {
-    /// Initial APIC id.
-    pub apic_id: u32,
-    /// vCPUs of the machine.
-    pub cpus: u32,
-    /// Whether there is a local APIC at all.
-    pub apic: bool,
-}
-
 impl KvmVm {
     /// Opens KVM, probes which MSRs it forwards and creates a VM over `memory`.
     ///
@@ -92,26 +82,22 @@ impl KvmVm {
         let supported = cpuid::supported(&kvm)?;
         Ok(KvmVm { vm, forwarding, supported, _memory: memory.clone() })
     }
+}
 
-    /// Which APIC MSRs this KVM lets us own.
-    pub fn forwarding(&self) -> Forwarding {
+impl Vm for KvmVm {
+    fn forwarding(&self) -> Forwarding {
         self.forwarding
     }
 
-    /// Bits of a guest-physical address: what lies above them in IA32_APIC_BASE is reserved.
-    pub fn physical_address_bits(&self) -> u8 {
+    fn physical_address_bits(&self) -> u8 {
         cpuid::physical_address_bits(&self.supported)
     }
 
-    /// Creates vCPU `facts.apic_id` with its CPUID.
-    ///
-    /// # Errors
-    /// [`KvmError::Ioctl`] names the call.
-    pub fn create_vcpu(&self, facts: CpuidFacts) -> Result<KvmVcpu, KvmError> {
+    fn create_vcpu(&self, facts: CpuidFacts) -> Result<Box<dyn Vcpu>, super::Error> {
         let fd = self.vm.create_vcpu(u64::from(facts.apic_id)).named("KVM_CREATE_VCPU")?;
         let cpuid = cpuid::build(&self.supported, facts, self.forwarding);
         cpuid.and_then(|cpuid| fd.set_cpuid2(&cpuid)).named("KVM_SET_CPUID2")?;
-        Ok(KvmVcpu::new(fd))
+        Ok(Box::new(KvmVcpu::new(fd)))
     }
 }
 

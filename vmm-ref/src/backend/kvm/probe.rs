@@ -7,20 +7,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::msr::{exit_to_user, IA32_APIC_BASE, IA32_TSC_DEADLINE};
 use super::{place_hidden_pages, KvmError, Named};
+use crate::backend::Forwarding;
 
 /// The APIC version register in x2APIC's MSR range.
 const X2APIC_VERSION: u32 = 0x803;
-
-/// The APIC MSRs that reach user space.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Forwarding {
-    /// Reads and writes of IA32_APIC_BASE.
-    pub apic_base: bool,
-    /// Accesses of 0x800 and up.
-    pub x2apic: bool,
-    /// Writes of IA32_TSC_DEADLINE.
-    pub tsc_deadline: bool,
-}
 
 /// Runs RDMSR and WRMSR in a machine of one page and notes which of them exit.
 pub fn forwarding(kvm: &Kvm) -> Result<Forwarding, KvmError> {
