@@ -348,8 +348,9 @@ fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: u64, host: *const u
         // `host` came from the same lookup.
         return Seen { page: &NOWHERE, generation: 0, host };
     };
-    if page.mark_code(physical, len) {
-        let writers = page.take_writers();
+    page.mark_code(physical, len);
+    let writers = page.writers();
+    if writers != 0 {
         cpu.tlb.forget_writes_to_code(&memory);
         memory.forget_writes(writers, cpu.member_index, || {
             if member.must_forget() {
@@ -357,6 +358,7 @@ fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: u64, host: *const u
                 member.forgot();
             }
         });
+        page.remove_writers(writers);
     }
     Seen { page, generation: page.generation(), host }
 }

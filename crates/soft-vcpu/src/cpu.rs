@@ -138,6 +138,13 @@ pub(crate) enum Cause {
     Unsupported(&'static str),
 }
 
+impl Cause {
+    /// Whether the instruction has completed, and RIP is to be behind it.
+    pub fn completes(&self) -> bool {
+        matches!(self, Cause::Halt | Cause::Cr8Lowered)
+    }
+}
+
 impl Cpu {
     /// All zero; [`Cpu::reset`] is to follow. `member_index` comes from [`Memory::join`].
     pub fn new(config: Config, member_index: u32) -> Self {

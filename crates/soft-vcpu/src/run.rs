@@ -113,6 +113,7 @@ impl Vcpu {
     fn step(&mut self) -> Result<(), Trap> {
         let shadow = std::mem::replace(&mut self.cpu.shadow, Shadow::NONE);
         let trap_flag = self.cpu.flags.has(bit::TF);
+        let debug = self.cpu.pending_debug;
         self.cpu.careful = true;
         let result = self.step_inside();
         self.cpu.careful = false;
@@ -123,17 +124,27 @@ impl Vcpu {
                     self.cpu.pending_debug |= dr::DR6_BS;
                 }
             }
-            // It will be executed again, under the same shadow.
-            Err(Trap) if self.cpu.trap == Cause::Io => self.cpu.shadow = shadow,
-            Err(Trap) => {}
+            Err(Trap) if self.cpu.trap.completes() => {
+                if trap_flag {
+                    self.cpu.pending_debug |= dr::DR6_BS;
+                }
+            }
+            Err(Trap) => {
+                self.cpu.pending_debug = debug;
+                // It will be executed again, under the same shadow.
+                if self.cpu.trap == Cause::Io {
+                    self.cpu.shadow = shadow;
+                }
+            }
         }
         result.map(|_| ())
     }
 
     fn step_inside(&mut self) -> Result<Flow, Trap> {
+        // Before anything that the fetch raises.
+        self.cpu.instruction_breakpoint()?;
         let id = self.cache.find(&mut self.cpu, &self.member)?;
         let op = self.cache.blocks[id as usize].ops[0];
-        self.cpu.instruction_breakpoint()?;
         match (op.run)(&mut self.cpu, &op) {
             Ok(flow) => {
                 self.cpu.executed += 1;
@@ -323,7 +334,7 @@ impl Cpu {
     /// Where an instruction that returned [`Trap`] leaves RIP: behind it if it has completed, at
     /// it otherwise.
     fn stopped_at(&mut self, op: &crate::op::Op) {
-        let completed = matches!(self.trap, Cause::Halt | Cause::Cr8Lowered);
+        let completed = self.trap.completes();
         self.executed += u64::from(completed);
         self.rip = if completed { op.next() } else { op.rip };
     }

@@ -126,5 +126,7 @@ pub mod dr {
     pub const DR7_FIXED: u64 = 0x400;
     /// Bits of DR7 that software writes.
     pub const DR7_WRITABLE: u64 = 0xffff_23ff;
+    /// L0 to G3: one of them enables a breakpoint.
+    pub const DR7_ENABLED: u64 = 0xff;
     pub const DR7_GD: u64 = 1 << 13;
 }

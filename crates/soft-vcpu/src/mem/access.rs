@@ -68,13 +68,14 @@ impl Cpu {
             if let Some(host) = host {
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
                 let old = unsafe { change_host(host, lock, change) };
+                self.accessed(at, T::BYTES, true);
                 self.wrote(physical, T::BYTES);
                 return Ok(old);
             }
         }
         // Across pages, or on a device: two accesses, as a bus without locked cycles makes them.
         self.translate(at, Access::Write)?;
-        self.translate(at.wrapping_add(T::BYTES - 1), Access::Write)?;
+        self.translate(self.next_linear(at, T::BYTES - 1), Access::Write)?;
         let old: T = self.read(seg, at)?;
         self.write(seg, at, change(old))?;
         Ok(old)
@@ -117,6 +118,7 @@ impl Cpu {
             }
             self.check_canonical(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Read)?;
+            self.accessed(at, T::BYTES, false);
             return match host {
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
                 Some(host) => Ok(unsafe { T::load(host) }),
@@ -126,16 +128,18 @@ impl Cpu {
         self.check_canonical(seg, at, T::BYTES)?;
         let first = PAGE - at % PAGE;
         // Faults come before anything is asked of a device.
+        let next = self.next_linear(at, first);
         self.translate(at, Access::Read)?;
-        self.translate(at.wrapping_add(first), Access::Read)?;
+        self.translate(next, Access::Read)?;
         let low = self.read_part(at, first)?;
-        let high = self.read_part(at.wrapping_add(first), T::BYTES - first)?;
+        let high = self.read_part(next, T::BYTES - first)?;
         Ok(T::from_wide(low | high << (8 * first)))
     }
 
     /// `len` bytes (1 to 15) of one page.
     fn read_part(&mut self, at: u64, len: u64) -> Result<u128, Trap> {
         let (physical, host) = self.translate(at, Access::Read)?;
+        self.accessed(at, len, false);
         let Some(host) = host else { return self.read_device(physical, len) };
         let byte = |n: u64| {
             // SAFETY: the part stays in the page of which `host` is a byte.
@@ -167,6 +171,7 @@ impl Cpu {
             }
             self.check_canonical(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Write)?;
+            self.accessed(at, T::BYTES, true);
             let Some(host) = host else {
                 return self.write_device(physical, T::BYTES, value.wide());
             };
@@ -177,15 +182,23 @@ impl Cpu {
         }
         self.check_canonical(seg, at, T::BYTES)?;
         let first = PAGE - at % PAGE;
-        // Both pages must be there before either is written.
+        // Both pages must be there before either is written, and a device has to have its part
+        // before memory changes: an instruction that reads what it writes starts again for it.
+        let next = self.next_linear(at, first);
         self.translate(at, Access::Write)?;
-        self.translate(at.wrapping_add(first), Access::Write)?;
+        let (_, second_host) = self.translate(next, Access::Write)?;
+        let rest = T::BYTES - first;
+        if second_host.is_none() {
+            self.write_part(next, rest, value.wide() >> (8 * first))?;
+            return self.write_part(at, first, value.wide());
+        }
         self.write_part(at, first, value.wide())?;
-        self.write_part(at.wrapping_add(first), T::BYTES - first, value.wide() >> (8 * first))
+        self.write_part(next, rest, value.wide() >> (8 * first))
     }
 
     fn write_part(&mut self, at: u64, len: u64, value: u128) -> Result<(), Trap> {
         let (physical, host) = self.translate(at, Access::Write)?;
+        self.accessed(at, len, true);
         let Some(host) = host else { return self.write_device(physical, len, value) };
         for n in 0..len {
             // SAFETY: the part stays in the page of which `host` is a byte.
@@ -230,7 +243,7 @@ impl Cpu {
     pub fn probe_write(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
         self.check_canonical(seg, at, len)?;
         self.translate(at, Access::Write)?;
-        let last = at.wrapping_add(len - 1);
+        let last = self.next_linear(at, len - 1);
         if last & PAGE_MASK != at & PAGE_MASK {
             self.translate(last, Access::Write)?;
         }

@@ -55,6 +55,16 @@ impl Cpu {
         }
     }
 
+    /// The linear address `by` bytes on, in as many bits as addresses have. Above 4 GiB are the
+    /// tables of IA-32e mode, compatibility mode included.
+    #[inline(always)]
+    pub fn next_linear(&self, at: u64, by: u64) -> u64 {
+        match self.mode.code64() || at >> 32 != 0 {
+            true => at.wrapping_add(by),
+            false => at.wrapping_add(by) & 0xffff_ffff,
+        }
+    }
+
     /// SDM vol. 3, "Limit Checking" and "Type Checking".
     #[inline(never)]
     fn segmented(&mut self, seg: u8, offset: u64, len: u64, write: bool) -> Result<u64, Trap> {

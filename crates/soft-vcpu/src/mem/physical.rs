@@ -155,9 +155,9 @@ impl Page {
         self.lines.load(Ordering::SeqCst) != 0
     }
 
-    /// Marks `len` bytes at `address` as decoded; whether the page had no code before.
-    pub fn mark_code(&self, address: u64, len: u64) -> bool {
-        self.lines.fetch_or(lines(address, len), Ordering::SeqCst) == 0
+    /// Marks `len` bytes at `address` as decoded.
+    pub fn mark_code(&self, address: u64, len: u64) {
+        self.lines.fetch_or(lines(address, len), Ordering::SeqCst);
     }
 
     /// The generation now; a block decoded at another one may be stale.
@@ -181,13 +181,22 @@ impl Page {
     /// vCPU `index` gets a translation that writes here unseen; whether it may: it must not if
     /// there is code. Both sides first tell, then look, so that one of them sees the other.
     pub fn add_writer(&self, index: u32) -> bool {
+        if self.has_code() {
+            return false;
+        }
         self.writers.fetch_or(1 << (index % 32), Ordering::SeqCst);
         !self.has_code()
     }
 
-    /// The vCPUs with such a translation, which are taken to have none from here on.
-    pub fn take_writers(&self) -> u32 {
-        self.writers.swap(0, Ordering::SeqCst)
+    /// The vCPUs with such a translation.
+    pub fn writers(&self) -> u32 {
+        self.writers.load(Ordering::SeqCst)
+    }
+
+    /// These vCPUs have no such translation any more. Only after this may code be believed, so
+    /// that whoever decodes from the page meanwhile waits for them too.
+    pub fn remove_writers(&self, writers: u32) {
+        self.writers.fetch_and(!writers, Ordering::SeqCst);
     }
 }
 
@@ -206,8 +215,8 @@ mod tests {
     #[test]
     fn a_write_beside_code_changes_no_generation() {
         let page = Page::default();
-        assert!(page.mark_code(0x40, 64));
-        assert!(!page.mark_code(0x80, 1));
+        page.mark_code(0x40, 64);
+        page.mark_code(0x80, 1);
         assert!(!page.written(0, 64));
         assert!(!page.written(0xc0, 8));
         assert_eq!(page.generation(), 0);

@@ -28,6 +28,8 @@ mod entry {
     pub const LARGE: u64 = 1 << 7;
     pub const GLOBAL: u64 = 1 << 8;
     pub const NX: u64 = 1 << 63;
+    /// Bits that 4-level paging leaves to software.
+    pub const IGNORED: u64 = 0x7ff0_0000_0000_0000;
     /// Address bits of a 64-bit entry.
     pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 }
@@ -41,8 +43,12 @@ struct Mapping {
     global: bool,
     large: bool,
     dirty: bool,
-    /// Where the entry is whose D bit counts, and whether it has 64 bits.
-    leaf: (u64, bool),
+    /// Where the entries are that were used, the page's own first.
+    entries: [u64; 4],
+    /// Bit n: entry n has A clear.
+    unaccessed: u8,
+    /// Entries have 64 bits.
+    wide: bool,
 }
 
 /// Why there is no mapping: bits of the page-fault error code.
@@ -68,21 +74,19 @@ impl Cpu {
         if !self.allows(&mapping, access) {
             return Err(self.page_fault(linear, access, pf::PRESENT));
         }
-        let mut dirty = mapping.dirty;
-        if access == Access::Write && !dirty {
-            self.set_bits(mapping.leaf, entry::DIRTY);
-            dirty = true;
-        }
+        self.mark_used(&mapping, access);
         let physical = mapping.physical;
         let memory = self.memory.clone();
         let Some((host, page)) = memory.page(physical) else { return Ok((physical, None)) };
         // Only after the page's writers are told may the entry be made, and only if it has no code.
-        let write = access == Access::Write && dirty && page.add_writer(self.member_index);
+        let (reads_watched, writes_watched) = self.watched(linear);
+        let write =
+            access == Access::Write && !writes_watched && page.add_writer(self.member_index);
         self.tlb.fill(&Translation {
             linear,
             physical,
             host,
-            read: self.allows(&mapping, Access::Read),
+            read: !reads_watched && self.allows(&mapping, Access::Read),
             write,
             fetch: self.allows(&mapping, Access::Fetch),
             global: mapping.global && self.cr4 & cr4::PGE != 0,
@@ -140,11 +144,13 @@ impl Cpu {
                 global: false,
                 large: false,
                 dirty: true,
-                leaf: (0, false),
+                entries: [0; 4],
+                unaccessed: 0,
+                wide: false,
             });
         }
         match (self.efer & efer::LMA != 0, self.cr4 & cr4::PAE != 0) {
-            (true, _) => self.walk(linear, self.cr3 & entry::ADDRESS, 4),
+            (true, _) => self.walk(linear, self.cr3 & entry::ADDRESS, 4, 0),
             (false, true) => self.walk_pae(linear),
             (false, false) => self.walk_32(linear),
         }
@@ -161,7 +167,8 @@ impl Cpu {
         if pdpte & self.reserved_pdpte() != 0 {
             return Err(NotMapped(pf::PRESENT | pf::RESERVED));
         }
-        self.walk(linear, pdpte & entry::ADDRESS, 2)
+        // In PAE paging bits 62:52 of every entry are reserved.
+        self.walk(linear, pdpte & entry::ADDRESS, 2, entry::IGNORED)
     }
 
     /// #GP(0) if a PDPTE has reserved bits, as at a write to CR3 under PAE paging (SDM vol. 3,
@@ -177,13 +184,20 @@ impl Cpu {
     }
 
     fn reserved_pdpte(&self) -> u64 {
-        self.reserved_address() | 0x1e6 | 0x7ff0_0000_0000_0000 | entry::NX
+        self.reserved_address() | 0x1e6 | entry::IGNORED | entry::NX
     }
 
-    /// 64-bit entries, `levels` of them below `table`.
-    fn walk(&mut self, linear: u64, table: u64, levels: u32) -> Result<Mapping, NotMapped> {
-        let reserved = self.reserved_address() | self.reserved_nx();
+    /// 64-bit entries, `levels` of them below `table`; `reserved` bits beyond the usual ones.
+    fn walk(
+        &mut self,
+        linear: u64,
+        table: u64,
+        levels: u32,
+        reserved: u64,
+    ) -> Result<Mapping, NotMapped> {
+        let reserved = reserved | self.reserved_address() | self.reserved_nx();
         let (mut table, mut writable, mut user, mut no_execute) = (table, true, true, false);
+        let (mut entries, mut unaccessed) = ([0; 4], 0);
         for level in (0..levels).rev() {
             let shift = 12 + 9 * level;
             let at = table + (linear >> shift & 0x1ff) * 8;
@@ -203,9 +217,8 @@ impl Cpu {
             writable &= found & entry::WRITABLE != 0;
             user &= found & entry::USER != 0;
             no_execute |= found & entry::NX != 0;
-            if found & entry::ACCESSED == 0 {
-                self.set_bits((at, true), entry::ACCESSED);
-            }
+            entries = [at, entries[0], entries[1], entries[2]];
+            unaccessed = unaccessed << 1 | u8::from(found & entry::ACCESSED == 0);
             if level == 0 || large {
                 let offset = (1u64 << shift) - 1;
                 return Ok(Mapping {
@@ -216,7 +229,9 @@ impl Cpu {
                     global: found & entry::GLOBAL != 0,
                     large,
                     dirty: found & entry::DIRTY != 0,
-                    leaf: (at, true),
+                    entries,
+                    unaccessed,
+                    wide: true,
                 });
             }
             table = found & entry::ADDRESS;
@@ -233,7 +248,8 @@ impl Cpu {
             return Err(NotMapped(0));
         }
         let large = directory & entry::LARGE != 0 && self.cr4 & cr4::PSE != 0;
-        if large && directory & 1 << 21 != 0 {
+        let physical_large = directory & 0xffc0_0000 | (directory >> 13 & 0xff) << 32;
+        if large && (directory & 1 << 21 | physical_large & self.reserved_address()) != 0 {
             return Err(NotMapped(pf::PRESENT | pf::RESERVED));
         }
         let (at, leaf) = match large {
@@ -246,15 +262,11 @@ impl Cpu {
         if leaf & entry::PRESENT == 0 {
             return Err(NotMapped(0));
         }
-        for (at, found) in [(directory_at, directory), (at, leaf)] {
-            if found & entry::ACCESSED == 0 {
-                self.set_bits((at, false), entry::ACCESSED);
-            }
-        }
         let physical = match large {
-            true => leaf & 0xffc0_0000 | (leaf >> 13 & 0xff) << 32 | linear & 0x3f_ffff,
+            true => physical_large | linear & 0x3f_ffff,
             false => leaf & 0xffff_f000 | linear & 0xfff,
         };
+        let unaccessed = |found: u64| u8::from(found & entry::ACCESSED == 0);
         Ok(Mapping {
             physical,
             writable: directory & leaf & entry::WRITABLE != 0,
@@ -263,8 +275,23 @@ impl Cpu {
             global: leaf & entry::GLOBAL != 0,
             large,
             dirty: leaf & entry::DIRTY != 0,
-            leaf: (at, false),
+            entries: [at, directory_at, 0, 0],
+            unaccessed: unaccessed(leaf) | unaccessed(directory) << 1,
+            wide: false,
         })
+    }
+
+    /// Sets A in all entries of a translation, and D for a write. Of one that faulted no entry
+    /// is changed.
+    fn mark_used(&mut self, mapping: &Mapping, access: Access) {
+        for (n, at) in mapping.entries.into_iter().enumerate() {
+            if mapping.unaccessed >> n & 1 != 0 {
+                self.set_bits(at, mapping.wide, entry::ACCESSED);
+            }
+        }
+        if access == Access::Write && !mapping.dirty {
+            self.set_bits(mapping.entries[0], mapping.wide, entry::DIRTY);
+        }
     }
 
     /// Address bits that this processor does not have.
@@ -289,7 +316,7 @@ impl Cpu {
     }
 
     /// Sets A or D, atomically with regard to other processors.
-    fn set_bits(&mut self, (at, wide): (u64, bool), bits: u64) {
+    fn set_bits(&mut self, at: u64, wide: bool, bits: u64) {
         let Some((host, page)) = self.memory.page(at) else { return };
         // SAFETY: entries are aligned, so within the page.
         unsafe {

@@ -14,7 +14,7 @@ const APIC_ENABLED: u64 = 1 << 11;
 
 pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
     match instruction.mnemonic() {
-        Mnemonic::Cpuid => Some(Chosen::plain(run)),
+        Mnemonic::Cpuid => Some(Chosen::ends(run)),
         _ => None,
     }
 }

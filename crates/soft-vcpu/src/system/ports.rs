@@ -71,10 +71,11 @@ impl Cpu {
     /// vol. 1, "I/O Permission Bit Map").
     pub fn check_port(&mut self, port: u16, size: u8) -> Result<(), Trap> {
         let by_map = self.cpl() > self.flags.iopl() || self.flags.has(bit::VM);
-        if self.real_mode() || !by_map || self.map_allows(port, size)? {
-            return Ok(());
+        if by_map && !self.real_mode() && !self.map_allows(port, size)? {
+            return Err(self.gp());
         }
-        Err(self.gp())
+        self.accessed_port(port, size);
+        Ok(())
     }
 
     fn map_allows(&mut self, port: u16, size: u8) -> Result<bool, Trap> {

@@ -22,7 +22,8 @@ pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
         Code::Sidt_m1664 => store::<8, true>,
         _ => return None,
     };
-    Some(Chosen::plain(handler))
+    // Loading one serializes.
+    Some(Chosen::ends(handler))
 }
 
 /// `BYTES` of base: 3 (with 16-bit operands), 4 or 8.
@@ -63,17 +64,12 @@ fn store<const BYTES: u64, const IDT: bool>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 impl Cpu {
-    /// The linear address `by` bytes on, in as many bits as addresses have.
-    fn next_linear(&self, at: u64, by: u64) -> u64 {
-        match self.code64() {
-            true => at.wrapping_add(by),
-            false => at.wrapping_add(by) & 0xffff_ffff,
-        }
-    }
-
     /// The linear address of the operand of an instruction that makes no access.
     pub(super) fn bare_address(&self, op: &Op) -> u64 {
-        let base = self.base[usize::from(op.seg) % 10];
-        self.next_linear(self.offset(op), base)
+        let linear = self.offset(op).wrapping_add(self.base[usize::from(op.seg) % 10]);
+        match self.code64() {
+            true => linear,
+            false => linear & 0xffff_ffff,
+        }
     }
 }
