@@ -68,7 +68,7 @@ impl Cpu {
             if let Some(host) = host {
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
                 let old = unsafe { change_host(host, lock, change) };
-                self.accessed(at, T::BYTES, true);
+                self.watch(at, T::BYTES, true);
                 self.wrote(physical, T::BYTES);
                 return Ok(old);
             }
@@ -118,7 +118,7 @@ impl Cpu {
             }
             self.check_canonical(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Read)?;
-            self.accessed(at, T::BYTES, false);
+            self.watch(at, T::BYTES, false);
             return match host {
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
                 Some(host) => Ok(unsafe { T::load(host) }),
@@ -139,7 +139,7 @@ impl Cpu {
     /// `len` bytes (1 to 15) of one page.
     fn read_part(&mut self, at: u64, len: u64) -> Result<u128, Trap> {
         let (physical, host) = self.translate(at, Access::Read)?;
-        self.accessed(at, len, false);
+        self.watch(at, len, false);
         let Some(host) = host else { return self.read_device(physical, len) };
         let byte = |n: u64| {
             // SAFETY: the part stays in the page of which `host` is a byte.
@@ -171,7 +171,7 @@ impl Cpu {
             }
             self.check_canonical(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Write)?;
-            self.accessed(at, T::BYTES, true);
+            self.watch(at, T::BYTES, true);
             let Some(host) = host else {
                 return self.write_device(physical, T::BYTES, value.wide());
             };
@@ -198,7 +198,7 @@ impl Cpu {
 
     fn write_part(&mut self, at: u64, len: u64, value: u128) -> Result<(), Trap> {
         let (physical, host) = self.translate(at, Access::Write)?;
-        self.accessed(at, len, true);
+        self.watch(at, len, true);
         let Some(host) = host else { return self.write_device(physical, len, value) };
         for n in 0..len {
             // SAFETY: the part stays in the page of which `host` is a byte.

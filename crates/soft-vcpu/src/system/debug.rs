@@ -85,14 +85,14 @@ impl Cpu {
     /// An access of the instruction under way: a data breakpoint on it is a trap behind the
     /// instruction.
     #[inline(always)]
-    pub fn accessed(&mut self, linear: u64, len: u64, write: bool) {
+    pub fn watch(&mut self, linear: u64, len: u64, write: bool) {
         if self.debugging() {
             self.pending_debug |= self.breakpoints(linear, len, |kind| data(kind, write));
         }
     }
 
     /// The same for a port.
-    pub(super) fn accessed_port(&mut self, port: u16, size: u8) {
+    pub(super) fn watch_port(&mut self, port: u16, size: u8) {
         if self.debugging() && self.cr4 & cr4::DE != 0 {
             let hit = self.breakpoints(u64::from(port), u64::from(size), |kind| kind == PORT);
             self.pending_debug |= hit;

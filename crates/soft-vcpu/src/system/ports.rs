@@ -74,7 +74,7 @@ impl Cpu {
         if by_map && !self.real_mode() && !self.map_allows(port, size)? {
             return Err(self.gp());
         }
-        self.accessed_port(port, size);
+        self.watch_port(port, size);
         Ok(())
     }
 
