@@ -4,7 +4,7 @@
 mod availability;
 mod operands;
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind};
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, OpKind};
 
 use crate::cpu::Cpu;
 use crate::exec;
@@ -87,9 +87,29 @@ pub(crate) fn decode(bytes: &[u8], rip: u64, mode: Mode) -> Result<Decoded, Inco
     match decoder.last_error() {
         DecoderError::NoMoreBytes if bytes.len() >= 15 => Ok(raising(&instruction, rip, too_long)),
         DecoderError::NoMoreBytes => Err(Incomplete::NoMoreBytes),
+        DecoderError::None if is_exchange(&instruction, bytes, mode) => {
+            Ok(translate(&without_rep(bytes, rip), rip, mode))
+        }
         DecoderError::None => Ok(translate(&instruction, rip, mode)),
         _ => Ok(raising(&instruction, rip, invalid)),
     }
+}
+
+/// F3 90 is PAUSE, but not if REX.B makes R8 of its register: then it is XCHG with a REP that does
+/// not count, which iced-x86 does not know.
+fn is_exchange(instruction: &Instruction, bytes: &[u8], mode: Mode) -> bool {
+    instruction.code() == Code::Pause
+        && mode.code64()
+        && bytes.get(instruction.len().wrapping_sub(2)).is_some_and(|rex| rex & 0xf1 == 0x41)
+}
+
+/// The instruction with an idle prefix (DS) for each REP.
+fn without_rep(bytes: &[u8], rip: u64) -> Instruction {
+    let mut copy = [0; 15];
+    for (to, from) in copy.iter_mut().zip(bytes) {
+        *to = if *from == 0xf3 { 0x3e } else { *from };
+    }
+    Decoder::with_ip(64, &copy, rip, DecoderOptions::NONE).decode()
 }
 
 fn translate(instruction: &Instruction, rip: u64, mode: Mode) -> Decoded {

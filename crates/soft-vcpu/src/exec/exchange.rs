@@ -75,13 +75,10 @@ fn cmpxchg_r<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let found = T::get(&cpu.gpr, op.dst);
     let new = T::get(&cpu.gpr, op.src);
     compare(cpu, accumulator, found);
-    // The destination is written in any case: 32 bits clear its upper half.
+    // Only one of the two is written: with 32 bits, the other one keeps its upper half.
     match accumulator == found {
         true => T::set(&mut cpu.gpr, op.dst, new),
-        false => {
-            T::set(&mut cpu.gpr, op.dst, found);
-            T::set(&mut cpu.gpr, reg::RAX, found);
-        }
+        false => T::set(&mut cpu.gpr, reg::RAX, found),
     }
     Ok(Flow::Next)
 }
