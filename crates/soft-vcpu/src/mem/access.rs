@@ -74,8 +74,7 @@ impl Cpu {
             }
         }
         // Across pages, or on a device: two accesses, as a bus without locked cycles makes them.
-        self.translate(at, Access::Write)?;
-        self.translate(self.next_linear(at, T::BYTES - 1), Access::Write)?;
+        self.probe_write(seg, at, T::BYTES)?;
         let old: T = self.read(seg, at)?;
         self.write(seg, at, change(old))?;
         Ok(old)
@@ -243,9 +242,9 @@ impl Cpu {
     pub fn probe_write(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
         self.check_canonical(seg, at, len)?;
         self.translate(at, Access::Write)?;
-        let last = self.next_linear(at, len - 1);
-        if last & PAGE_MASK != at & PAGE_MASK {
-            self.translate(last, Access::Write)?;
+        let first = PAGE - at % PAGE;
+        if len > first {
+            self.translate(self.next_linear(at, first), Access::Write)?;
         }
         Ok(())
     }

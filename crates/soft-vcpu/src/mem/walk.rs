@@ -105,7 +105,8 @@ impl Cpu {
         if user {
             code |= pf::USER;
         }
-        let fetch_told = self.efer & efer::NXE != 0 || self.cr4 & cr4::SMEP != 0;
+        let no_execute = self.efer & efer::NXE != 0 && self.cr4 & cr4::PAE != 0;
+        let fetch_told = no_execute || self.cr4 & cr4::SMEP != 0;
         if access == Access::Fetch && fetch_told {
             code |= pf::FETCH;
         }

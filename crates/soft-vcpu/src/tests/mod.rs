@@ -5,7 +5,9 @@ mod branch;
 mod control;
 mod delivery;
 mod machine;
+mod paging;
 mod tables;
+mod tlb;
 
 use iced_x86::code_asm::*;
 use machine::Machine;
