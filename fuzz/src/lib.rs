@@ -18,6 +18,7 @@ pub mod legacy_pit;
 pub mod loader;
 pub mod msix;
 pub mod router;
+pub mod soft_vcpu;
 pub mod vcpu_events;
 
 #[cfg(fuzzing)]
@@ -50,7 +51,7 @@ macro_rules! targets {
 
 targets! {
     legacy_pic, legacy_pit, ioapic, lapic, destination_map, msix, router, vcpu_events, loader,
-    devices,
+    devices, soft_vcpu,
 }
 
 /// `main` of one target: libFuzzer's under cargo-fuzz, otherwise [`replay`].

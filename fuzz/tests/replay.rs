@@ -76,7 +76,7 @@ macro_rules! replay {
 
 replay! {
     legacy_pic, legacy_pit, ioapic, lapic, destination_map, msix, router, vcpu_events, loader,
-    devices,
+    devices, soft_vcpu,
 }
 
 #[test]

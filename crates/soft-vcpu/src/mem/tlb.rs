@@ -11,8 +11,8 @@ use crate::mem::Memory;
 
 /// Entries of a set.
 const ENTRIES: usize = 1024;
-/// A tag that no address matches: bit 0 survives no masking.
-const NONE: u64 = 1;
+/// A tag that no address matches: comparisons keep the page and at most the low four bits.
+const NONE: u64 = 1 << 11;
 
 /// One page.
 #[derive(Clone, Copy)]
