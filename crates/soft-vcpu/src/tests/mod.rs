@@ -8,6 +8,7 @@ mod machine;
 mod paging;
 mod tables;
 mod tlb;
+mod x87;
 
 use iced_x86::code_asm::*;
 use machine::Machine;

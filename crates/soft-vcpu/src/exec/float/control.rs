@@ -59,6 +59,7 @@ pub(super) fn nop(cpu: &mut Cpu, op: &Op) -> Step {
 pub(super) fn free<const POP: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     stack(cpu, op, |cpu| {
         cpu.x87.free(op.dst);
+        cpu.x87.status &= !status::C1;
         if POP {
             cpu.x87.pop();
         }

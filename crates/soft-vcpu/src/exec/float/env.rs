@@ -91,6 +91,7 @@ impl Env {
     #[cold]
     pub fn stack_underflow(&mut self) -> Outcome<F80> {
         self.codes &= !status::C1;
+        self.written |= status::C1;
         self.raised |= status::SF;
         self.invalid()
     }
@@ -99,6 +100,7 @@ impl Env {
     #[cold]
     pub fn stack_overflow(&mut self) -> Outcome<F80> {
         self.codes |= status::C1;
+        self.written |= status::C1;
         self.raised |= status::SF;
         self.invalid()
     }
@@ -117,6 +119,12 @@ impl Env {
     pub fn set_codes(&mut self, codes: u16) {
         self.codes = self.codes & status::C1 | codes;
         self.written = CODES;
+    }
+
+    /// Leaves all condition codes alone, but for C1 after a stack fault.
+    #[inline(always)]
+    pub fn keep_codes(&mut self) {
+        self.written = 0;
     }
 
     /// Sets C1.

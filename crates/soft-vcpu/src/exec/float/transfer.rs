@@ -38,7 +38,8 @@ pub(super) fn load<T: Source>(cpu: &mut Cpu, op: &Op) -> Step {
         }
         let value = value.num();
         env.special(&value)?;
-        env.denormal(value.denormal)?;
+        // Processors push a denormal whether the exception is masked or not.
+        let _ = env.denormal(value.denormal);
         push(x87, env, value.to_f80())
     })
 }
@@ -68,9 +69,13 @@ pub(super) fn load_bcd(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// FLD ST(i).
 pub(super) fn load_st(cpu: &mut Cpu, op: &Op) -> Step {
-    on_registers(cpu, op, |x87, env| {
-        let value = need(x87, env, op.dst)?;
-        push(x87, env, value)
+    on_registers(cpu, op, |x87, env| match x87.st(op.dst) {
+        Some(value) => push(x87, env, value),
+        None => {
+            let value = env.stack_underflow()?;
+            x87.push(value);
+            Ok(())
+        }
     })
 }
 
@@ -125,6 +130,17 @@ pub(super) fn store_st<const POP: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     })
 }
 
+/// FSTPNCE, an undocumented FSTP ST(i): an empty ST(0) is no error, and is not copied.
+pub(super) fn store_st_unchecked(cpu: &mut Cpu, op: &Op) -> Step {
+    on_registers(cpu, op, |x87, _| {
+        if let Some(value) = x87.st(0) {
+            x87.set_st(op.dst, value);
+        }
+        x87.pop();
+        Ok(())
+    })
+}
+
 pub(super) fn exchange(cpu: &mut Cpu, op: &Op) -> Step {
     on_registers(cpu, op, |x87, env| {
         let (a, b) = (x87.st(0), x87.st(op.src));
@@ -137,10 +153,11 @@ pub(super) fn exchange(cpu: &mut Cpu, op: &Op) -> Step {
     })
 }
 
-/// FCMOVcc; `CC` is the condition as Jcc numbers it.
+/// FCMOVcc; `CC` is the condition as Jcc numbers it. C1 stays but for a stack underflow.
 pub(super) fn move_if<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Step {
     let holds = cpu.flags.condition::<CC>();
     on_registers(cpu, op, |x87, env| {
+        env.keep_codes();
         let value = match (x87.st(0), x87.st(op.src)) {
             (Some(_), Some(value)) => value,
             _ => {
