@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Instructions on the control and status words and the stack's order.
+//! Instructions on the control and status words and the stack's order. They leave the instruction
+//! and data pointers alone.
 
 use crate::cpu::Cpu;
 use crate::int::{reg, Int};
@@ -51,13 +52,13 @@ pub(super) fn store_status_ax(cpu: &mut Cpu, _: &Op) -> Step {
 }
 
 /// FNOP.
-pub(super) fn nop(cpu: &mut Cpu, op: &Op) -> Step {
-    stack(cpu, op, |_| {})
+pub(super) fn nop(cpu: &mut Cpu, _: &Op) -> Step {
+    stack(cpu, |_| {})
 }
 
 /// FFREE, FFREEP.
 pub(super) fn free<const POP: bool>(cpu: &mut Cpu, op: &Op) -> Step {
-    stack(cpu, op, |cpu| {
+    stack(cpu, |cpu| {
         cpu.x87.free(op.dst);
         cpu.x87.status &= !status::C1;
         if POP {
@@ -67,8 +68,8 @@ pub(super) fn free<const POP: bool>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 /// FINCSTP (1) and FDECSTP (7).
-pub(super) fn rotate<const BY: u8>(cpu: &mut Cpu, op: &Op) -> Step {
-    stack(cpu, op, |cpu| {
+pub(super) fn rotate<const BY: u8>(cpu: &mut Cpu, _: &Op) -> Step {
+    stack(cpu, |cpu| {
         let top = cpu.x87.top();
         cpu.x87.set_top(top.wrapping_add(BY));
         cpu.x87.status &= !status::C1;
@@ -76,10 +77,8 @@ pub(super) fn rotate<const BY: u8>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 #[inline(always)]
-fn stack(cpu: &mut Cpu, op: &Op, change: impl FnOnce(&mut Cpu)) -> Step {
+fn stack(cpu: &mut Cpu, change: impl FnOnce(&mut Cpu)) -> Step {
     cpu.x87_ready()?;
     change(cpu);
-    cpu.x87.fip = op.rip;
-    cpu.x87.fcs = cpu.segment(crate::segment::CS).selector;
     Ok(Flow::Next)
 }

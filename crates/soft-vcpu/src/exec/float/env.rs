@@ -121,6 +121,12 @@ impl Env {
         self.written = CODES;
     }
 
+    /// Says which condition codes are written; they are 0 until they are set.
+    #[inline(always)]
+    pub fn write_codes(&mut self, codes: u16) {
+        self.written = codes;
+    }
+
     /// Leaves all condition codes alone, but for C1 after a stack fault.
     #[inline(always)]
     pub fn keep_codes(&mut self) {

@@ -8,7 +8,9 @@ mod control;
 mod convert;
 mod env;
 mod form;
+mod image;
 mod num;
+mod partial;
 mod quad;
 mod round;
 mod transfer;
@@ -26,7 +28,9 @@ pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
     let memory = form.kinds[0] == Kind::Mem;
     let size = instruction.memory_size();
     let handler = match memory {
-        true => of_memory(instruction.mnemonic(), size).or_else(|| of_control(instruction)),
+        true => of_memory(instruction.mnemonic(), size)
+            .or_else(|| of_state(instruction.mnemonic(), size))
+            .or_else(|| of_control(instruction)),
         false => of_registers(instruction.mnemonic()).or_else(|| of_control(instruction)),
     };
     handler.map(Chosen::plain)
@@ -97,6 +101,10 @@ fn of_registers(mnemonic: Mnemonic) -> Option<Handler> {
         Mnemonic::Fdivrp => both::<DivReversed>(true),
         Mnemonic::Fsqrt => Some(unary::<compute::Sqrt>),
         Mnemonic::Frndint => Some(unary::<compute::Round>),
+        Mnemonic::Fprem => Some(partial::remainder::<false>),
+        Mnemonic::Fprem1 => Some(partial::remainder::<true>),
+        Mnemonic::Fscale => Some(partial::scale),
+        Mnemonic::Fxtract => Some(partial::extract),
         Mnemonic::Fchs => Some(transfer::sign::<true>),
         Mnemonic::Fabs => Some(transfer::sign::<false>),
         Mnemonic::Fld => Some(transfer::load_st),
@@ -131,6 +139,21 @@ fn of_registers(mnemonic: Mnemonic) -> Option<Handler> {
         Mnemonic::Fucomip => Some(compare_flags::<true, true>),
         Mnemonic::Ftst => Some(compute::test),
         Mnemonic::Fxam => Some(compute::examine),
+        _ => None,
+    }
+}
+
+/// FNSTENV, FLDENV, FNSAVE, FRSTOR, by the size of what they store.
+fn of_state(mnemonic: Mnemonic, size: MemorySize) -> Option<Handler> {
+    match (mnemonic, size) {
+        (Mnemonic::Fnstenv, MemorySize::FpuEnv14) => Some(image::store_environment::<false>),
+        (Mnemonic::Fnstenv, MemorySize::FpuEnv28) => Some(image::store_environment::<true>),
+        (Mnemonic::Fldenv, MemorySize::FpuEnv14) => Some(image::load_environment::<false>),
+        (Mnemonic::Fldenv, MemorySize::FpuEnv28) => Some(image::load_environment::<true>),
+        (Mnemonic::Fnsave, MemorySize::FpuState94) => Some(image::save::<false>),
+        (Mnemonic::Fnsave, MemorySize::FpuState108) => Some(image::save::<true>),
+        (Mnemonic::Frstor, MemorySize::FpuState94) => Some(image::restore::<false>),
+        (Mnemonic::Frstor, MemorySize::FpuState108) => Some(image::restore::<true>),
         _ => None,
     }
 }

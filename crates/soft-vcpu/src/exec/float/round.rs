@@ -121,12 +121,13 @@ fn underflow(env: &mut Env, value: Exact, unbounded: Cut, format: Format) -> Out
             return Err(Unmasked);
         }
         let exp = value.exp + i32::from(unbounded.carry) + ADJUSTMENT;
-        inexact(env, &unbounded);
         // FSCALE can be further away still.
-        return match exp < format.emin {
-            true => Ok(Rounded::Finite(format.emin, 0)),
-            false => Ok(Rounded::Finite(exp, (unbounded.sig >> 64) as u64)),
-        };
+        if exp < format.emin {
+            env.raised |= status::PE;
+            return Ok(Rounded::Finite(format.emin, 0));
+        }
+        inexact(env, &unbounded);
+        return Ok(Rounded::Finite(exp, (unbounded.sig >> 64) as u64));
     }
     let sig = shift_right_sticky(value.sig, format.emin.saturating_sub(value.exp) as u32);
     let denormal = cut(sig, format.precision, value.negative, env.rounding());
@@ -146,11 +147,13 @@ fn overflow(env: &mut Env, value: Exact, rounded: Cut, format: Format) -> Outcom
             return Err(Unmasked);
         }
         let exp = value.exp + i32::from(rounded.carry) - ADJUSTMENT;
+        if exp > format.emax {
+            env.raised |= status::PE;
+            env.set_c1(true);
+            return Ok(Rounded::Infinity);
+        }
         inexact(env, &rounded);
-        return match exp > format.emax {
-            true => Ok(Rounded::Infinity),
-            false => Ok(Rounded::Finite(exp, (rounded.sig >> 64) as u64)),
-        };
+        return Ok(Rounded::Finite(exp, (rounded.sig >> 64) as u64));
     }
     env.raised |= status::PE;
     let infinite = match env.rounding() {
