@@ -6,6 +6,7 @@ mod control;
 mod delivery;
 mod machine;
 mod paging;
+mod simd;
 mod tables;
 mod tlb;
 mod x87;
