@@ -13,8 +13,44 @@ pub(crate) const MXCSR_RESET: u32 = 0x1f80;
 /// Bits of MXCSR that exist, DAZ among them.
 pub(crate) const MXCSR_MASK: u32 = 0xffff;
 
+/// Bits of MXCSR (SDM vol. 1, "MXCSR Control and Status Register").
+pub(crate) mod mxcsr {
+    /// Invalid operation.
+    pub const IE: u32 = 1 << 0;
+    /// Denormal operand.
+    pub const DE: u32 = 1 << 1;
+    /// Division by zero.
+    pub const ZE: u32 = 1 << 2;
+    /// Underflow.
+    pub const UE: u32 = 1 << 4;
+    /// All six flags; they are sticky.
+    pub const FLAGS: u32 = 0x3f;
+    /// The flags whose exceptions are found before the computation, which then does not take place.
+    pub const BEFORE: u32 = IE | DE | ZE;
+    /// How far left of its flag each mask is.
+    pub const MASK_SHIFT: u32 = 7;
+    /// All six masks.
+    pub const MASKS: u32 = FLAGS << MASK_SHIFT;
+    /// Results that are too small become 0.
+    pub const FTZ: u32 = 1 << 15;
+}
+
 impl Default for Sse {
     fn default() -> Self {
         Sse { xmm: [0; 16], mxcsr: MXCSR_RESET }
+    }
+}
+
+impl Sse {
+    /// An XMM register.
+    #[inline(always)]
+    pub fn get(&self, register: u8) -> u128 {
+        self.xmm[usize::from(register & 15)]
+    }
+
+    /// Writes an XMM register.
+    #[inline(always)]
+    pub fn set(&mut self, register: u8, value: u128) {
+        self.xmm[usize::from(register & 15)] = value;
     }
 }

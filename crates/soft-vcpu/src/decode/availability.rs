@@ -41,6 +41,10 @@ fn unit(instruction: &Instruction) -> Unit {
             return Unit::FxState
         }
         Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr => return Unit::Sse,
+        // From memory they name no XMM register.
+        Mnemonic::Cvtps2pi | Mnemonic::Cvttps2pi | Mnemonic::Cvtpd2pi | Mnemonic::Cvttpd2pi => {
+            return Unit::Sse
+        }
         Mnemonic::Emms => return Unit::Mmx,
         _ => {}
     }

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+//! Arithmetic by the host's own instructions, under the guest's MXCSR.
+//!
+//! An instruction runs on the host with all exceptions masked. What it says in MXCSR tells whether
+//! the guest's masks let its result stand.
+
+use std::arch::x86_64::__m128i;
+
+use vcpu_events::Exception;
+
+use crate::cpu::Cpu;
+use crate::op::Trap;
+use crate::spec::cr4;
+use crate::sse::mxcsr::{BEFORE, FLAGS, FTZ, MASKS, MASK_SHIFT, UE};
+use crate::sse::MXCSR_RESET;
+
+/// The vector of #XM.
+const XM: u8 = 19;
+
+/// One of the host's instructions.
+pub(super) trait Operation {
+    /// The first operand.
+    type A: Copy;
+    /// The second.
+    type B: Copy;
+    /// The result.
+    type R: Copy;
+    /// Runs it under the host's MXCSR; gives that register's content afterwards.
+    fn quick(a: Self::A, b: Self::B) -> (Self::R, u32);
+    /// Runs it under `mxcsr`, which masks all exceptions and has no flag set; gives the register's
+    /// content afterwards. The host's own is then as before, but without flags.
+    fn exact(a: Self::A, b: Self::B, mxcsr: u32) -> (Self::R, u32);
+    /// Whether a lane of the result is tiny: what underflow is while it is not masked, exact or
+    /// not (SDM vol. 1, "Numeric Underflow Exception (#U)").
+    fn is_tiny(result: Self::R) -> bool;
+}
+
+/// Carries out an operation for the guest.
+///
+/// # Errors
+/// #XM, or #UD where CR4.OSXMMEXCPT is clear: an exception that is not masked. Its flag is set.
+#[inline(always)]
+pub(super) fn run<O: Operation>(cpu: &mut Cpu, a: O::A, b: O::B) -> Result<O::R, Trap> {
+    let guest = cpu.sse.mxcsr;
+    // Most guests keep what Rust code runs with, and have the inexact flag set sooner or later.
+    // The host's flags are sticky: as long as the guest has them all, this raised nothing new.
+    if guest & !FLAGS == MXCSR_RESET {
+        let (result, after) = O::quick(a, b);
+        if (after ^ guest) & !(guest & FLAGS) == 0 {
+            return Ok(result);
+        }
+    }
+    run_exact::<O>(cpu, a, b)
+}
+
+#[inline(never)]
+fn run_exact<O: Operation>(cpu: &mut Cpu, a: O::A, b: O::B) -> Result<O::R, Trap> {
+    let guest = cpu.sse.mxcsr;
+    let unmasked = !guest >> MASK_SHIFT & FLAGS;
+    // FTZ means something only while underflow is masked.
+    let ignored = if unmasked & UE != 0 { FTZ } else { 0 };
+    let (result, after) = O::exact(a, b, guest & !(FLAGS | ignored) | MASKS);
+    let mut raised = after & FLAGS;
+    if unmasked & UE != 0 && O::is_tiny(result) {
+        raised |= UE;
+    }
+    raise(cpu, raised, unmasked).map(|()| result)
+}
+
+/// Sets flags, and raises their exceptions (SDM vol. 1, "Priority Between SIMD Floating-Point
+/// Exceptions").
+fn raise(cpu: &mut Cpu, mut raised: u32, unmasked: u32) -> Result<(), Trap> {
+    if raised & unmasked & BEFORE != 0 {
+        raised &= BEFORE;
+    }
+    cpu.sse.mxcsr |= raised;
+    match raised & unmasked {
+        0 => Ok(()),
+        _ => Err(simd_exception(cpu)),
+    }
+}
+
+#[cold]
+fn simd_exception(cpu: &mut Cpu) -> Trap {
+    match Exception::new(XM, None) {
+        Ok(exception) if cpu.cr4 & cr4::OSXMMEXCPT != 0 => cpu.raise(exception),
+        _ => cpu.ud(),
+    }
+}
+
+/// A value for the host's registers.
+#[inline(always)]
+pub(super) fn to_host(value: u128) -> __m128i {
+    // SAFETY: both are 16 bytes of which every pattern is a value.
+    unsafe { std::mem::transmute(value) }
+}
+
+/// A value from the host's registers.
+#[inline(always)]
+pub(super) fn from_host(value: __m128i) -> u128 {
+    // SAFETY: as for `to_host`.
+    unsafe { std::mem::transmute(value) }
+}
+
+/// No lane is tiny: the operation cannot underflow.
+pub(super) fn never<R>(_: R) -> bool {
+    false
+}
+
+/// Four lanes of single precision.
+pub(super) fn ps(value: __m128i) -> bool {
+    let bits = from_host(value);
+    (0..4).any(|n| is_tiny_single((bits >> (32 * n)) as u32))
+}
+
+/// Two lanes of double precision.
+pub(super) fn pd(value: __m128i) -> bool {
+    let bits = from_host(value);
+    is_tiny_double(bits as u64) || is_tiny_double((bits >> 64) as u64)
+}
+
+/// Lane 0, of single precision.
+pub(super) fn ss(value: __m128i) -> bool {
+    is_tiny_single(from_host(value) as u32)
+}
+
+/// Lane 0, of double precision.
+pub(super) fn sd(value: __m128i) -> bool {
+    is_tiny_double(from_host(value) as u64)
+}
+
+fn is_tiny_single(bits: u32) -> bool {
+    f32::from_bits(bits).is_subnormal()
+}
+
+fn is_tiny_double(bits: u64) -> bool {
+    f64::from_bits(bits).is_subnormal()
+}
+
+/// The two ways to run an instruction: `native!(quick; "template", operands)` gives MXCSR after it,
+/// `native!(exact mxcsr; "template", operands)` too, having run it under `mxcsr`.
+macro_rules! native {
+    (quick; $($operands:tt)*) => {
+        native!(@ [0u32; 2]; @quick; $($operands)*)
+    };
+    (exact $mxcsr:expr; $($operands:tt)*) => {
+        native!(@ [0u32, $mxcsr]; @exact; $($operands)*)
+    };
+    (@ $state:expr; @quick; $template:expr, $($operands:tt)*) => {{
+        let mut state: [u32; 2] = $state;
+        // SAFETY: an instruction from registers to registers, and STMXCSR to a local variable. All
+        // exceptions are masked in the host's MXCSR. Its flags change, as those of an `asm!` may.
+        unsafe {
+            std::arch::asm!(
+                $template,
+                "stmxcsr [{state} + 4]",
+                state = in(reg) state.as_mut_ptr(),
+                $($operands)*
+                options(nostack)
+            );
+        }
+        state[1]
+    }};
+    (@ $state:expr; @exact; $template:expr, $($operands:tt)*) => {{
+        let mut state: [u32; 2] = $state;
+        // SAFETY: as above; `mxcsr` masks all exceptions and has no reserved bit, and the host's
+        // control bits are back before the end.
+        unsafe {
+            std::arch::asm!(
+                "stmxcsr [{state}]",
+                "and dword ptr [{state}], 0xffffffc0",
+                "ldmxcsr [{state} + 4]",
+                $template,
+                "stmxcsr [{state} + 4]",
+                "ldmxcsr [{state}]",
+                state = in(reg) state.as_mut_ptr(),
+                $($operands)*
+                options(nostack)
+            );
+        }
+        state[1]
+    }};
+}
+pub(super) use native;
