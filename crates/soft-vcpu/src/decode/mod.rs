@@ -11,6 +11,9 @@ use crate::exec;
 use crate::mode::Mode;
 use crate::op::{Flow, Handler, Op, Step};
 
+/// Bytes of an instruction at most.
+const MAX_LENGTH: usize = 15;
+
 /// What a family chose for an instruction.
 #[derive(Clone, Copy)]
 pub(crate) struct Chosen {
@@ -85,14 +88,30 @@ pub(crate) fn decode(bytes: &[u8], rip: u64, mode: Mode) -> Result<Decoded, Inco
     let mut decoder = Decoder::with_ip(mode.bits(), bytes, rip, DecoderOptions::NONE);
     let instruction = decoder.decode();
     match decoder.last_error() {
-        DecoderError::NoMoreBytes if bytes.len() >= 15 => Ok(raising(&instruction, rip, too_long)),
         DecoderError::NoMoreBytes => Err(Incomplete::NoMoreBytes),
         DecoderError::None if is_exchange(&instruction, bytes, mode) => {
             Ok(translate(&without_rep(bytes, rip), rip, mode))
         }
         DecoderError::None => Ok(translate(&instruction, rip, mode)),
-        _ => Ok(raising(&instruction, rip, invalid)),
+        _ => {
+            let handler: Handler = if is_too_long(bytes, mode) { too_long } else { invalid };
+            let mut raising = raising(&instruction, rip, handler);
+            // All bytes that may have had a part in it.
+            raising.op.len = bytes.len().min(MAX_LENGTH) as u8;
+            Ok(raising)
+        }
     }
+}
+
+/// Whether what iced-x86 calls invalid is no instruction because of its length: fourteen bytes do
+/// not tell what it is.
+fn is_too_long(bytes: &[u8], mode: Mode) -> bool {
+    let Some(start) = bytes.get(..MAX_LENGTH - 1).filter(|_| bytes.len() >= MAX_LENGTH) else {
+        return false;
+    };
+    let mut decoder = Decoder::new(mode.bits(), start, DecoderOptions::NONE);
+    decoder.decode();
+    decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 /// F3 90 is PAUSE, but not if REX.B makes R8 of its register: then it is XCHG with a REP that does

@@ -184,10 +184,10 @@ impl Cpu {
         // Both pages must be there before either is written, and a device has to have its part
         // before memory changes: an instruction that reads what it writes starts again for it.
         let next = self.next_linear(at, first);
-        self.translate(at, Access::Write)?;
+        let (_, first_host) = self.translate(at, Access::Write)?;
         let (_, second_host) = self.translate(next, Access::Write)?;
         let rest = T::BYTES - first;
-        if second_host.is_none() {
+        if first_host.is_some() && second_host.is_none() {
             self.write_part(next, rest, value.wide() >> (8 * first))?;
             return self.write_part(at, first, value.wide());
         }

@@ -2,11 +2,14 @@
 //! Tests of the CPU as a whole.
 
 mod branch;
+mod code;
 mod control;
 mod delivery;
 mod machine;
+mod mmio;
 mod paging;
 mod simd;
+mod running;
 mod tables;
 mod tlb;
 mod x87;
