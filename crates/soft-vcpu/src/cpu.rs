@@ -28,7 +28,7 @@ pub(crate) struct Cpu {
     /// kept: `Op::rip` and `Op::next` are.
     pub rip: u64,
     /// Segment bases as effective addresses use them; [`FLAT`] and above are 0.
-    pub base: [u64; 10],
+    pub base: [u64; 16],
     /// Segment registers; change them through [`Cpu::set_segment`].
     segments: [Segment; 8],
     /// Current privilege level; change it through [`Cpu::set_cpl`].
@@ -152,7 +152,7 @@ impl Cpu {
             gpr: [0; 32],
             flags: Flags::default(),
             rip: 0,
-            base: [0; 10],
+            base: [0; 16],
             segments: [Segment::default(); 8],
             cpl: 0,
             stack_mask: 0xffff,

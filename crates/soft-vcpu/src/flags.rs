@@ -174,17 +174,22 @@ impl Flags {
     /// After INC: CF stays.
     #[inline(always)]
     pub fn inc<T: Int>(&mut self, result: T) {
-        let carry = self.cf();
-        self.add(T::from_u64(result.zx().wrapping_sub(1)), T::from_u64(1), result);
-        self.set_cf_keep_of(carry);
+        self.step(result, T::SIGN, 0);
     }
 
     /// After DEC: CF stays.
     #[inline(always)]
     pub fn dec<T: Int>(&mut self, result: T) {
-        let carry = self.cf();
-        self.sub(T::from_u64(result.zx().wrapping_add(1)), T::from_u64(1), result);
-        self.set_cf_keep_of(carry);
+        self.step(result, T::SIGN - 1, 15);
+    }
+
+    /// After INC or DEC: OF if `result` is `overflown`, AF if its low four bits are `half`.
+    #[inline(always)]
+    fn step<T: Int>(&mut self, result: T, overflown: u64, half: u64) {
+        self.result = result.sx();
+        let carry = self.aux & CARRY;
+        let overflow = u64::from(result.zx() == overflown) << 62;
+        self.aux = carry | carry >> 1 ^ overflow | u64::from(result.zx() & 15 == half) << 3;
     }
 
     /// ZF, SF and PF of `result`; CF and OF as given; AF clear.

@@ -5,6 +5,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form, Kind};
+use crate::exec::access::{loaded, modified};
 use crate::exec::sized;
 use crate::flags::Flags;
 use crate::int::Int;
@@ -111,11 +112,12 @@ fn ri<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn rm<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let b = cpu.load(op)?;
-    let a = T::get(&cpu.gpr, op.dst);
-    let result = apply::<T, B>(cpu, a, b);
-    T::set(&mut cpu.gpr, op.dst, result);
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, b| {
+        let a = T::get(&cpu.gpr, op.dst);
+        let result = apply::<T, B>(cpu, a, b);
+        T::set(&mut cpu.gpr, op.dst, result);
+        Ok(Flow::Next)
+    })
 }
 
 fn mr<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
@@ -130,9 +132,8 @@ fn mi<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
 #[inline(always)]
 fn to_memory<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op, b: T) -> Step {
     let carry = u64::from(cpu.flags.cf());
-    let a = cpu.modify(op, |a: T| B::of(a, b, carry))?;
-    B::flags(&mut cpu.flags, a, b, B::of(a, b, carry));
-    Ok(Flow::Next)
+    let change = move |a: T| B::of(a, b, carry);
+    modified(cpu, op, change, move |cpu, a| B::flags(&mut cpu.flags, a, b, change(a)))
 }
 
 /// CMP and TEST: flags alone.
@@ -160,23 +161,26 @@ fn compare_ri<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn compare_rm<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let b = cpu.load(op)?;
-    let a = T::get(&cpu.gpr, op.dst);
-    apply::<T, B>(cpu, a, b);
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, b| {
+        let a = T::get(&cpu.gpr, op.dst);
+        apply::<T, B>(cpu, a, b);
+        Ok(Flow::Next)
+    })
 }
 
 fn compare_mr<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let a = cpu.load(op)?;
-    let b = T::get(&cpu.gpr, op.src);
-    apply::<T, B>(cpu, a, b);
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, a| {
+        let b = T::get(&cpu.gpr, op.src);
+        apply::<T, B>(cpu, a, b);
+        Ok(Flow::Next)
+    })
 }
 
 fn compare_mi<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let a = cpu.load(op)?;
-    apply::<T, B>(cpu, a, op.imm());
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, a| {
+        apply::<T, B>(cpu, a, op.imm());
+        Ok(Flow::Next)
+    })
 }
 
 /// XOR of a register with itself.
@@ -262,7 +266,5 @@ fn unary_r<T: Int, U: Unary>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn unary_m<T: Int, U: Unary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let a = cpu.modify(op, U::of::<T>)?;
-    U::flags(&mut cpu.flags, a, U::of(a));
-    Ok(Flow::Next)
+    modified(cpu, op, U::of::<T>, |cpu, a| U::flags(&mut cpu.flags, a, U::of(a)))
 }

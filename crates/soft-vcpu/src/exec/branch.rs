@@ -3,12 +3,13 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
+use super::access::loaded;
 use super::condition::{conditional, number};
 use super::loops;
-use super::stack::{Flat, Item, Stack};
+use super::stack::{peeked, pushed, Flat, Item, Stack};
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form, Kind};
-use crate::int::Int;
+use crate::int::{Data, Int};
 use crate::op::{Flow, Handler, Op, Step, Trap};
 use crate::segment::CS;
 
@@ -151,9 +152,10 @@ pub(super) fn jmp<R: Reach>(cpu: &mut Cpu, op: &Op) -> Step {
 
 fn call<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
     R::check(cpu, op.imm)?;
-    S::push(cpu, S::Item::from_u64(op.next()))?;
-    cpu.rip = op.imm;
-    Ok(Flow::Taken)
+    pushed::<S, _>(cpu, op, S::Item::from_u64(op.next()), |cpu, op| {
+        cpu.rip = op.imm;
+        Ok(Flow::Taken)
+    })
 }
 
 fn jmp_r<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
@@ -162,8 +164,7 @@ fn jmp_r<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn jmp_m<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
-    let target = cpu.load::<S::Item>(op)?.zx();
-    jump::<R>(cpu, target)
+    loaded(cpu, op, |cpu, _, target: S::Item| jump::<R>(cpu, target.zx()))
 }
 
 #[inline(always)]
@@ -179,23 +180,24 @@ fn call_r<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn call_m<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
-    let target = cpu.load::<S::Item>(op)?.zx();
-    call_to::<R, S>(cpu, op, target)
+    loaded(cpu, op, |cpu, op, target: S::Item| call_to::<R, S>(cpu, op, target.zx()))
 }
 
 #[inline(always)]
 fn call_to<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op, target: u64) -> Step {
     R::check(cpu, target)?;
-    S::push(cpu, S::Item::from_u64(op.next()))?;
-    cpu.rip = target;
-    Ok(Flow::Jump)
+    pushed::<S, _>(cpu, op, S::Item::from_u64(op.next()), move |cpu, _| {
+        cpu.rip = target;
+        Ok(Flow::Jump)
+    })
 }
 
 /// RET, and RET imm16, which pops that many bytes more.
 fn ret<R: Reach, S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
-    let target = S::peek(cpu)?.zx();
-    R::check(cpu, target)?;
-    S::drop_bytes(cpu, <S::Item as crate::int::Data>::BYTES + op.imm);
-    cpu.rip = target;
-    Ok(Flow::Jump)
+    peeked::<S, _>(cpu, op, |cpu, op, target| {
+        R::check(cpu, target.zx())?;
+        S::drop_bytes(cpu, S::Item::BYTES + op.imm);
+        cpu.rip = target.zx();
+        Ok(Flow::Jump)
+    })
 }

@@ -5,7 +5,7 @@ use iced_x86::{ConditionCode, Instruction};
 
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form, Kind};
-use crate::exec::sized;
+use crate::exec::access::{loaded, stored};
 use crate::int::Int;
 use crate::op::{Flow, Handler, Op, Step};
 
@@ -75,13 +75,14 @@ fn move_rr<const CC: u8, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// The source is read in any case.
 fn move_rm<const CC: u8, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    let source: T = cpu.load(op)?;
-    let value = match cpu.flags.condition::<CC>() {
-        true => source,
-        false => T::get(&cpu.gpr, op.dst),
-    };
-    T::set(&mut cpu.gpr, op.dst, value);
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, source: T| {
+        let value = match cpu.flags.condition::<CC>() {
+            true => source,
+            false => T::get(&cpu.gpr, op.dst),
+        };
+        T::set(&mut cpu.gpr, op.dst, value);
+        Ok(Flow::Next)
+    })
 }
 
 fn set_r<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Step {
@@ -91,6 +92,6 @@ fn set_r<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn set_m<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Step {
-    cpu.store(op, u8::from(cpu.flags.condition::<CC>()))?;
-    Ok(Flow::Next)
+    let value = u8::from(cpu.flags.condition::<CC>());
+    stored(cpu, op, value)
 }

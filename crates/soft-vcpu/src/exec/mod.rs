@@ -2,6 +2,7 @@
 //! Instructions, by family. Each family's `select` chooses the handler for an instruction that is
 //! its own.
 
+mod access;
 mod alu;
 mod bits;
 mod bound;

@@ -5,6 +5,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form, Kind};
+use crate::exec::access::{loaded, stored};
 use crate::exec::sized;
 use crate::int::{reg, Int};
 use crate::op::{Flow, Handler, Op, Step, ADDRESS_MASK};
@@ -59,19 +60,19 @@ fn mov_ri<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn mov_rm<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    let value = cpu.load(op)?;
-    T::set(&mut cpu.gpr, op.dst, value);
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, value| {
+        T::set(&mut cpu.gpr, op.dst, value);
+        Ok(Flow::Next)
+    })
 }
 
 fn mov_mr<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    cpu.store(op, T::get(&cpu.gpr, op.src))?;
-    Ok(Flow::Next)
+    let value = T::get(&cpu.gpr, op.src);
+    stored(cpu, op, value)
 }
 
 fn mov_mi<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    cpu.store(op, op.imm::<T>())?;
-    Ok(Flow::Next)
+    stored(cpu, op, op.imm::<T>())
 }
 
 /// How the upper half of the destination follows from the source.
@@ -114,9 +115,10 @@ fn extend_rr<T: Int, S: Int, E: Extend>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn extend_rm<T: Int, S: Int, E: Extend>(cpu: &mut Cpu, op: &Op) -> Step {
-    let value = E::of(cpu.load::<S>(op)?);
-    T::set(&mut cpu.gpr, op.dst, T::from_u64(value));
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, value: S| {
+        T::set(&mut cpu.gpr, op.dst, T::from_u64(E::of(value)));
+        Ok(Flow::Next)
+    })
 }
 
 fn lea<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {

@@ -6,7 +6,8 @@ use std::marker::PhantomData;
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use crate::cpu::Cpu;
-use crate::decode::{Chosen, Form, Kind};
+use crate::decode::{nothing, Chosen, Form, Kind};
+use crate::exec::access::loaded;
 use crate::int::{reg, Data, Int};
 use crate::op::{Flow, Handler, Op, Step, Trap};
 use crate::segment::{FLAT_STACK, SS};
@@ -24,6 +25,18 @@ pub(super) trait Stack: 'static {
     fn read(cpu: &mut Cpu, sp: u64) -> Result<Self::Item, Trap>;
     /// Moves the top of stack.
     fn set_sp(cpu: &mut Cpu, sp: u64);
+
+    /// Pushes if that needs nothing but a write; whether it did.
+    #[inline(always)]
+    fn try_push(_: &mut Cpu, _: Self::Item) -> bool {
+        false
+    }
+
+    /// The item on top, if that needs nothing but a read.
+    #[inline(always)]
+    fn try_peek(_: &mut Cpu) -> Option<Self::Item> {
+        None
+    }
 
     /// The item on top.
     #[inline(always)]
@@ -58,6 +71,19 @@ impl Stack for Flat {
     fn set_sp(cpu: &mut Cpu, sp: u64) {
         cpu.gpr[RSP] = sp;
     }
+    #[inline(always)]
+    fn try_push(cpu: &mut Cpu, value: u64) -> bool {
+        let sp = cpu.gpr[RSP].wrapping_sub(8);
+        let done = cpu.try_write(sp, value);
+        if done {
+            cpu.gpr[RSP] = sp;
+        }
+        done
+    }
+    #[inline(always)]
+    fn try_peek(cpu: &mut Cpu) -> Option<u64> {
+        cpu.try_read(cpu.gpr[RSP])
+    }
 }
 
 /// Any mode.
@@ -77,6 +103,50 @@ impl<T: Int> Stack for Item<T> {
     fn set_sp(cpu: &mut Cpu, sp: u64) {
         cpu.set_sp(sp);
     }
+}
+
+/// Pushes, then goes on.
+#[inline(always)]
+pub(super) fn pushed<S: Stack, F>(cpu: &mut Cpu, op: &Op, value: S::Item, then: F) -> Step
+where
+    F: FnOnce(&mut Cpu, &Op) -> Step,
+{
+    match S::try_push(cpu, value) {
+        true => then(cpu, op),
+        false => push::<S, F>(cpu, op, value, then),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn push<S: Stack, F>(cpu: &mut Cpu, op: &Op, value: S::Item, then: F) -> Step
+where
+    F: FnOnce(&mut Cpu, &Op) -> Step,
+{
+    S::push(cpu, value)?;
+    then(cpu, op)
+}
+
+/// Reads the item on top, then goes on with it; nothing is popped.
+#[inline(always)]
+pub(super) fn peeked<S: Stack, F>(cpu: &mut Cpu, op: &Op, then: F) -> Step
+where
+    F: FnOnce(&mut Cpu, &Op, S::Item) -> Step,
+{
+    match S::try_peek(cpu) {
+        Some(value) => then(cpu, op, value),
+        None => peek::<S, F>(cpu, op, then),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn peek<S: Stack, F>(cpu: &mut Cpu, op: &Op, then: F) -> Step
+where
+    F: FnOnce(&mut Cpu, &Op, S::Item) -> Step,
+{
+    let value = S::peek(cpu)?;
+    then(cpu, op, value)
 }
 
 /// A handler that is generic over [`Stack`], for items of some bytes in some mode.
@@ -125,27 +195,25 @@ fn item_size(instruction: &Instruction, form: &Form) -> u8 {
 
 fn push_r<S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
     // PUSH RSP: the value before.
-    S::push(cpu, S::Item::get(&cpu.gpr, op.dst))?;
-    Ok(Flow::Next)
+    let value = S::Item::get(&cpu.gpr, op.dst);
+    pushed::<S, _>(cpu, op, value, nothing)
 }
 
 fn push_m<S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
-    let value = cpu.load(op)?;
-    S::push(cpu, value)?;
-    Ok(Flow::Next)
+    loaded(cpu, op, |cpu, op, value| pushed::<S, _>(cpu, op, value, nothing))
 }
 
 fn push_i<S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
-    S::push(cpu, op.imm())?;
-    Ok(Flow::Next)
+    pushed::<S, _>(cpu, op, op.imm(), nothing)
 }
 
 fn pop_r<S: Stack>(cpu: &mut Cpu, op: &Op) -> Step {
-    let value = S::peek(cpu)?;
-    S::drop_bytes(cpu, S::Item::BYTES);
-    // POP RSP: the value stays.
-    S::Item::set(&mut cpu.gpr, op.dst, value);
-    Ok(Flow::Next)
+    peeked::<S, _>(cpu, op, |cpu, op, value| {
+        S::drop_bytes(cpu, S::Item::BYTES);
+        // POP RSP: the value stays.
+        S::Item::set(&mut cpu.gpr, op.dst, value);
+        Ok(Flow::Next)
+    })
 }
 
 /// The address is that of after the pop.

@@ -22,7 +22,7 @@ impl Cpu {
     pub fn read_address(&mut self, op: &Op, len: u64) -> Result<u64, Trap> {
         let offset = self.offset(op);
         match op.flags & flag::SEGMENTED {
-            0 => Ok(offset.wrapping_add(self.base[usize::from(op.seg) % 10])),
+            0 => Ok(offset.wrapping_add(self.base[usize::from(op.seg & 15)])),
             _ => self.segmented(op.seg, offset, len, false),
         }
     }
@@ -32,7 +32,7 @@ impl Cpu {
     pub fn write_address(&mut self, op: &Op, len: u64) -> Result<u64, Trap> {
         let offset = self.offset(op);
         match op.flags & flag::SEGMENTED {
-            0 => Ok(offset.wrapping_add(self.base[usize::from(op.seg) % 10])),
+            0 => Ok(offset.wrapping_add(self.base[usize::from(op.seg & 15)])),
             _ => self.segmented(op.seg, offset, len, true),
         }
     }

@@ -8,6 +8,7 @@ mod access;
 mod address;
 mod members;
 mod physical;
+mod quick;
 mod stack;
 mod tlb;
 mod walk;
