@@ -5,6 +5,7 @@ mod branch;
 mod code;
 mod control;
 mod delivery;
+mod far;
 mod machine;
 mod mmio;
 mod paging;

@@ -66,7 +66,8 @@ fn lar<T: Int, const MEMORY: bool>(cpu: &mut Cpu, op: &Op) -> Step {
         _ => false,
     })?;
     if let Some(descriptor) = descriptor {
-        let rights = u64::from(descriptor.second_doubleword()) & 0x00f0_ff00;
+        // Bits 19:16 are undefined in the manual; processors tell the limit's there.
+        let rights = u64::from(descriptor.second_doubleword()) & 0x00ff_ff00;
         T::set(&mut cpu.gpr, op.dst, T::from_u64(rights));
     }
     Ok(Flow::Next)

@@ -2,7 +2,6 @@
 //! When an event gets through: RFLAGS.IF, shadows, NMI blocking, windows; and instructions that
 //! are events.
 
-use iced_x86::code_asm::*;
 use vcpu_events::{Event, Exception, Origin, Shadow, Window};
 
 use super::super::machine::{Machine, CODE, CODE64, DATA0, STACK, USER_CODE64, USER_DATA};
