@@ -131,6 +131,15 @@ fn a_host_without_dev_kvm_is_told() {
 }
 
 #[test]
+fn a_host_without_dev_kvm_still_runs_guests_and_says_how() {
+    let vmm = vmm_ref!().on("auto").guest("pit", Topology::IoApic, 1);
+    let finished = with_cover(vmm, || cover(c"tmpfs", c"/dev", c"tmpfs", 0)).run();
+    finished.assert_passed();
+    let said = finished.messages.lines().next().unwrap_or_default();
+    assert!(said.contains("--backend auto is soft: cannot open /dev/kvm"), "{finished:#}");
+}
+
+#[test]
 fn a_dev_kvm_that_is_something_else_is_told() {
     let vmm = vmm_ref!().guest("pit", Topology::IoApic, 1);
     let vmm = with_cover(vmm, || cover(c"/dev/null", c"/dev/kvm", c"", libc::MS_BIND));
