@@ -9,10 +9,9 @@ use irq_routing::Gsi;
 use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::cli::{SerialMode, Topology, VmConfig};
-use crate::clock::monotonic_ns;
+use crate::clock::TimeSource;
 use crate::console::Console;
 use crate::control::Control;
-use crate::devices::clock::host_wall_clock;
 use crate::devices::serial::OutputStop;
 use crate::devices::{
     acpi_pm, reset, serial, testdev, AcpiPmDevice, CmosConfig, CmosDevice, ResetControl, Serial,
@@ -42,6 +41,7 @@ struct Builder<'a> {
     config: &'a VmConfig,
     interrupts: &'a Arc<Interrupts>,
     control: &'a Arc<Control>,
+    time: &'a TimeSource,
     clock: SharedClock,
     bus: Bus,
     timed: Vec<Timed>,
@@ -56,10 +56,10 @@ pub fn build(
     interrupts: &Arc<Interrupts>,
     control: &Arc<Control>,
     console: &Console,
+    time: &TimeSource,
 ) -> Result<Board> {
-    let clock: SharedClock = Arc::new(monotonic_ns);
-    let mut builder =
-        Builder { config, interrupts, control, clock, bus: Bus::default(), timed: Vec::new() };
+    let (clock, bus, timed) = (time.clock(), Bus::default(), Vec::new());
+    let mut builder = Builder { config, interrupts, control, time, clock, bus, timed };
     builder.add_controllers()?;
     builder.add_pit()?;
     builder.add_cmos()?;
@@ -86,7 +86,7 @@ impl Builder<'_> {
             let page = IoApicPage(self.interrupts.clone());
             self.bus.add_mmio(layout::IOAPIC, 0x1000, Arc::new(page))?;
             let interrupts = self.interrupts.clone();
-            let alarm = Alarm::new()?;
+            let alarm = Alarm::new(self.time)?;
             self.interrupts.set_alarm(alarm.clone());
             let expired = Box::new(move |now| interrupts.advance(now));
             self.timed.push(Timed { alarm, expired });
@@ -95,8 +95,9 @@ impl Builder<'_> {
     }
 
     fn add_pit(&mut self) -> Result<()> {
-        let alarm = Alarm::new()?;
-        let pit = Arc::new(Mutex::new(PitDevice::new(self.line(PIT_GSI)?, alarm.clone())));
+        let alarm = Alarm::new(self.time)?;
+        let pit = PitDevice::new(self.clock.clone(), self.line(PIT_GSI)?, alarm.clone());
+        let pit = Arc::new(Mutex::new(pit));
         self.bus.add_locked(0x40, 4, &pit)?;
         self.bus.add_locked(0x61, 1, &pit)?;
         let expired = Box::new(move |now| lock(&pit).advance(now));
@@ -109,11 +110,11 @@ impl Builder<'_> {
         let config = CmosConfig {
             memory_below_4g: memory.min(layout::MMIO_HOLE),
             memory_above_4g: memory.saturating_sub(layout::MMIO_HOLE),
-            wall_ns: host_wall_clock(),
+            wall_ns: self.time.wall_ns(),
         };
         let line = self.line(layout::RTC_IRQ.into())?;
         let mut cmos = CmosDevice::new(&config, self.clock.clone(), line);
-        let alarm = Alarm::new()?;
+        let alarm = Alarm::new(self.time)?;
         cmos.notify_deadline(notifier(&alarm));
         let cmos = Arc::new(Mutex::new(cmos));
         self.bus.add_locked(layout::CMOS, 2, &cmos)?;
@@ -126,7 +127,7 @@ impl Builder<'_> {
     fn add_power(&mut self) -> Result<()> {
         let line = self.line(layout::SCI_IRQ.into())?;
         let mut pm = AcpiPmDevice::new(self.clock.clone(), line, self.control.clone());
-        let alarm = Alarm::new()?;
+        let alarm = Alarm::new(self.time)?;
         pm.notify_deadline(notifier(&alarm));
         let pm = Arc::new(Mutex::new(pm));
         for (first, count) in acpi_pm::PORT_RANGES {

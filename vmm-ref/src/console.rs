@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -27,6 +28,16 @@ pub struct Console {
 struct Shared {
     port: Mutex<Option<Port>>,
     room: Room,
+    /// Without a thread: what was read.
+    unread: Mutex<Unread>,
+}
+
+/// Input that was read and not taken yet.
+#[derive(Default)]
+struct Unread {
+    bytes: Vec<u8>,
+    /// There will be no more.
+    closed: bool,
 }
 
 /// Counts how often there was room for input, or another port. Its lock is the last one: the
@@ -99,6 +110,71 @@ impl Console {
         thread::Builder::new().name("console".into()).spawn(move || shared.read_input())?;
         Ok(())
     }
+
+    /// Reads input without a thread, instead of [`Console::start`].
+    pub fn input(&self) -> Input {
+        Input(self.shared.clone())
+    }
+}
+
+/// Standard input for somebody who looks at it at times of his own.
+pub struct Input(Arc<Shared>);
+
+impl Input {
+    /// Gives the serial port what is there and what it has room for; never waits.
+    pub fn take(&self) {
+        let mut unread = lock(&self.0.unread);
+        let mut port = lock(&self.0.port);
+        let Some(port) = port.as_mut() else { return };
+        if unread.bytes.is_empty() && !unread.closed && stdin_is_readable(true, 0) {
+            unread.read();
+        }
+        if unread.bytes.is_empty() {
+            return;
+        }
+        let taken = match port.filter.is_some() {
+            true => {
+                port.type_keys(&unread.bytes);
+                unread.bytes.len()
+            }
+            false => lock(&port.serial).enqueue(&unread.bytes),
+        };
+        unread.bytes.drain(..taken);
+    }
+
+    /// Waits for input or for a signal to this thread.
+    pub fn wait(&self) {
+        let unread = lock(&self.0.unread);
+        let more = unread.bytes.is_empty() && !unread.closed && lock(&self.0.port).is_some();
+        drop(unread);
+        stdin_is_readable(more, -1);
+    }
+}
+
+impl Unread {
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        // Not through `Stdin`, whose own buffer `poll` does not see.
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        match stdin.and_then(|mut stdin| stdin.read(&mut buffer)) {
+            Ok(0) => self.closed = true,
+            Ok(length) => self.bytes.extend_from_slice(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                log::warn!("standard input: {error}");
+                self.closed = true;
+            }
+        }
+    }
+}
+
+/// Waits up to `wait_ms` (-1: for ever) until standard input has something, or its end, to be
+/// read; with `look` false for nothing but a signal.
+fn stdin_is_readable(look: bool, wait_ms: i32) -> bool {
+    let mut stdin = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
+    // SAFETY: `stdin` is one valid pollfd for the duration of the call.
+    let ready = unsafe { libc::poll(&mut stdin, look.into(), wait_ms) };
+    ready == 1
 }
 
 impl Default for Console {

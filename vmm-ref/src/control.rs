@@ -64,6 +64,11 @@ impl Control {
         lock(&self.ending).clone()
     }
 
+    /// Whether there is a reason.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.ending).is_some()
+    }
+
     /// Readable once there is a reason.
     pub fn wake(&self) -> &EventFd {
         &self.wake

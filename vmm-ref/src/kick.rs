@@ -105,6 +105,15 @@ pub fn sleep(limit: Option<Duration>) {
     }
 }
 
+/// Brings a vCPU out of the guest when its own deadline has come.
+pub trait ExitTimer {
+    /// Sets the timer to `deadline` (ns of the machine's clock), or switches it off.
+    ///
+    /// # Errors
+    /// What the host reports.
+    fn set(&mut self, deadline: Option<u64>) -> io::Result<()>;
+}
+
 /// A timer that kicks the thread which made it.
 pub struct KickTimer {
     id: libc::timer_t,
@@ -132,13 +141,11 @@ impl KickTimer {
             _ => Err(io::Error::last_os_error()),
         }
     }
+}
 
-    /// Arms the timer for `deadline` (ns of CLOCK_MONOTONIC), or disarms it. One that is armed
-    /// already and still to come costs nothing.
-    ///
-    /// # Errors
-    /// What timer_settime reports.
-    pub fn set(&mut self, deadline: Option<u64>) -> io::Result<()> {
+impl ExitTimer for KickTimer {
+    /// One that is armed already and still to come costs nothing.
+    fn set(&mut self, deadline: Option<u64>) -> io::Result<()> {
         let to_come = deadline.is_none_or(|at| at > monotonic_ns());
         if deadline == self.armed && to_come {
             return Ok(());

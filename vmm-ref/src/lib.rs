@@ -22,4 +22,5 @@ pub mod pit;
 pub mod stats;
 pub mod sync;
 pub mod terminal;
+pub mod trace;
 pub mod vcpu;

@@ -11,16 +11,19 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::acpi::{self, AcpiConfig};
 use crate::backend::{self, CpuidFacts, Vcpu, Vm};
 use crate::board::{self, Board};
-use crate::cli::{Topology, VmConfig};
+use crate::cli::{ClockChoice, Topology, VmConfig};
+use crate::clock::TimeSource;
 use crate::console::Console;
 use crate::control::{Control, Ending};
+use crate::devices::Clock;
 use crate::interrupts::Interrupts;
 use crate::kick;
 use crate::layout;
 use crate::loader::{self, MachineInfo};
 use crate::main_loop;
 use crate::stats::Report;
-use crate::vcpu::{Local, LocalConfig, VcpuThread, VcpuThreads};
+use crate::trace::Trace;
+use crate::vcpu::{Local, LocalConfig, RoundRobin, VcpuThread, VcpuThreads};
 
 /// A machine that is ready to run.
 pub struct Machine {
@@ -28,8 +31,17 @@ pub struct Machine {
     interrupts: Arc<Interrupts>,
     board: Board,
     vcpus: Vec<VcpuThread<Box<dyn Vcpu>>>,
+    time: TimeSource,
     // The vCPUs belong to it.
     _vm: Box<dyn Vm>,
+}
+
+/// What outlives a machine: a guest that resets finds it again.
+pub struct Host {
+    /// The other end of its serial port.
+    pub console: Console,
+    /// Who hears of its interrupts.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// How a machine ended.
@@ -45,18 +57,23 @@ impl Machine {
     ///
     /// # Errors
     /// The chain says which part could not be had, and why.
-    pub fn new(config: &VmConfig, kind: backend::Kind, console: &Console) -> Result<Self> {
+    pub fn new(config: &VmConfig, kind: backend::Kind, host: &Host) -> Result<Self> {
+        let time = match config.clock {
+            ClockChoice::Host => TimeSource::Host,
+            ClockChoice::Virtual => TimeSource::new_virtual(),
+        };
         let memory = allocate(config.memory_bytes)?;
         let boot = load(config, &memory)?;
-        let vm = backend::create(kind, &memory).context("cannot create a virtual machine")?;
+        let vm =
+            backend::create(kind, &memory, &time).context("cannot create a virtual machine")?;
         log::info!("the backend forwards to us: {:?}", vm.forwarding());
         let control = Control::new().context("cannot create an event descriptor")?;
-        let interrupts = Interrupts::new(config.topology, config.cpus);
-        let board = board::build(config, &interrupts, &control, console)?;
-        let mut machine = Machine { control, interrupts, board, vcpus: Vec::new(), _vm: vm };
+        let interrupts = Interrupts::new(config.topology, config.cpus, time.clock());
+        let board = board::build(config, &interrupts, &control, &host.console, &time)?;
+        let mut machine = Machine { control, interrupts, board, vcpus: Vec::new(), time, _vm: vm };
         for cpu in 0..config.cpus {
             let vcpu = machine
-                .create_vcpu(config, cpu, &boot)
+                .create_vcpu(config, cpu, &boot, host.trace.clone())
                 .with_context(|| format!("cannot create vCPU {cpu}"))?;
             machine.vcpus.push(vcpu);
         }
@@ -68,6 +85,7 @@ impl Machine {
         config: &VmConfig,
         cpu: u32,
         boot: &loader::Boot,
+        trace: Option<Arc<Trace>>,
     ) -> Result<VcpuThread<Box<dyn Vcpu>>> {
         let apic = config.topology == Topology::IoApic;
         let facts = CpuidFacts { apic_id: cpu, cpus: config.cpus, apic };
@@ -82,7 +100,8 @@ impl Machine {
             physical_address_bits: self._vm.physical_address_bits(),
             ..Default::default()
         });
-        let local = Local::new(LocalConfig { cpu: cpu as usize, lapic })?;
+        let clock = self.time.clock();
+        let local = Local::new(LocalConfig { cpu: cpu as usize, lapic, clock, trace })?;
         if let Some(entry) = local.destination_entry() {
             self.interrupts.update_map(cpu as usize, entry);
         }
@@ -104,21 +123,39 @@ impl Machine {
     ///
     /// # Errors
     /// If the host has no threads or descriptors left.
-    pub fn run(self, signals: &EventFd) -> Result<Outcome> {
+    pub fn run(self, signals: &EventFd, host: &Host) -> Result<Outcome> {
         kick::install_handler().context("cannot install the kick signal's handler")?;
-        let Machine { control, interrupts, board, vcpus, _vm } = self;
+        let Machine { control, interrupts, board, vcpus, time, _vm } = self;
+        let Board { timed, serial_stop, .. } = board;
         // Declared after the machine's parts, so dropped, and its threads ended, before them.
-        let mut threads = VcpuThreads::new(interrupts.clone(), board.serial_stop);
-        for vcpu in vcpus {
-            threads.start(vcpu).context("cannot start a vCPU's thread")?;
-        }
-        let ending = main_loop::run(&control, signals, board.timed);
+        let mut threads = VcpuThreads::new(interrupts.clone(), serial_stop);
+        let timed = match &time {
+            TimeSource::Host => {
+                for vcpu in vcpus {
+                    threads.start(vcpu).context("cannot start a vCPU's thread")?;
+                }
+                timed
+            }
+            TimeSource::Virtual(clock) => {
+                let (clock, input) = (clock.clone(), host.console.input());
+                let (interrupts, control) = (interrupts.clone(), control.clone());
+                let all = RoundRobin { vcpus, clock, interrupts, control, timed, input };
+                threads.start_all(all).context("cannot start the vCPUs' thread")?;
+                Vec::new()
+            }
+        };
+        let ending = main_loop::run(&control, signals, timed);
         let counted = threads.end();
         let ending = ending.context("the main loop failed")?;
-        let mut report = Report { lines: interrupts.line_stats(), vcpus: Vec::new() };
-        for (cpu, own) in counted.into_iter().enumerate() {
-            let own = own.map_err(|_| anyhow!("the thread of vCPU {cpu} panicked"))?;
-            report.vcpus.push(interrupts.vcpu_report(cpu, own));
+        let mut report = Report { lines: interrupts.line_stats(), ..Report::default() };
+        for own in counted {
+            for own in own.map_err(|_| anyhow!("a vCPU's thread panicked"))? {
+                report.vcpus.push(interrupts.vcpu_report(report.vcpus.len(), own));
+            }
+        }
+        if let TimeSource::Virtual(clock) = time {
+            let trace = host.trace.as_ref().map(|trace| trace.summary());
+            report.virtual_time = trace.map(|trace| (clock.now(), trace));
         }
         Ok(Outcome { ending, report })
     }

@@ -3,17 +3,19 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{anyhow, Context, Result};
 use vmm_ref::backend::{self, Kind};
 use vmm_ref::cli::error_chain;
-use vmm_ref::cli::{Args, SerialMode, VmConfig, EXIT_ERROR};
+use vmm_ref::cli::{Args, ClockChoice, SerialMode, VmConfig, EXIT_ERROR};
 use vmm_ref::console::Console;
 use vmm_ref::control::Ending;
 use vmm_ref::devices::MachineEvent;
 use vmm_ref::logging;
-use vmm_ref::machine::{Machine, Outcome};
+use vmm_ref::machine::{Host, Machine, Outcome};
 use vmm_ref::terminal::{self, RawMode};
+use vmm_ref::trace::Trace;
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 fn main() -> ExitCode {
@@ -39,7 +41,8 @@ fn run(args: &Args) -> Result<u8> {
 
 /// Says which backend `auto` is, and why: aloud if it is the slow one.
 fn select_backend(config: &VmConfig) -> Result<Kind> {
-    let selected = backend::select(config.backend).context("--backend kvm cannot run the guest")?;
+    let selected = backend::select(config.backend, config.clock)
+        .context("--backend kvm cannot run the guest")?;
     match (selected.kind, selected.why) {
         (Kind::Soft, Some(why)) => {
             let _ = writeln!(io::stderr(), "vmm-ref: --backend auto is soft: {why}");
@@ -52,17 +55,18 @@ fn select_backend(config: &VmConfig) -> Result<Kind> {
 
 /// Boots, and boots again as often as the guest resets.
 fn boot_until_done(config: &VmConfig, backend: Kind, signals: &EventFd) -> Result<u8> {
-    let console = Console::new();
-    let mut machine = Machine::new(config, backend, &console)?;
+    let host = Host { console: Console::new(), trace: trace(config)? };
+    let mut machine = Machine::new(config, backend, &host)?;
     let _raw = match config.serial {
         SerialMode::Tty => RawMode::enter(io::stdin()).context("cannot set up the terminal")?,
         _ => None,
     };
-    if config.serial == SerialMode::Tty {
-        console.start().context("cannot read standard input")?;
+    // With a virtual clock the vCPUs' thread itself looks for input, at its own times.
+    if config.serial == SerialMode::Tty && config.clock == ClockChoice::Host {
+        host.console.start().context("cannot read standard input")?;
     }
     loop {
-        let Outcome { ending, report } = machine.run(signals)?;
+        let Outcome { ending, report } = machine.run(signals, &host)?;
         if config.stats {
             // A standard error that nobody reads any more is no reason to fail.
             let _ = write!(io::stderr(), "{report}");
@@ -70,11 +74,22 @@ fn boot_until_done(config: &VmConfig, backend: Kind, signals: &EventFd) -> Resul
         match ending {
             Ending::Guest(event @ MachineEvent::Reset(_)) if !config.no_reboot => {
                 log::info!("{event}: booting again");
-                machine = Machine::new(config, backend, &console)?;
+                machine = Machine::new(config, backend, &host)?;
             }
             ending => return status(&ending),
         }
     }
+}
+
+/// Interrupts are traced if somebody wants to read or to compare them.
+fn trace(config: &VmConfig) -> Result<Option<Arc<Trace>>> {
+    let trace = match (&config.trace, config.clock) {
+        (Some(path), _) => Trace::to_file(path)
+            .with_context(|| format!("--platform: cannot create {}", path.display()))?,
+        (None, ClockChoice::Virtual) => Trace::new(),
+        (None, ClockChoice::Host) => return Ok(None),
+    };
+    Ok(Some(Arc::new(trace)))
 }
 
 /// What the process ends with.

@@ -67,7 +67,8 @@ impl MutEventSubscriber for Waiter {
     fn init(&mut self, ops: &mut EventOps) {
         let wake = self.control.wake().as_raw_fd();
         let fixed = [(wake, WAKE), (self.signals.as_raw_fd(), SIGNAL)];
-        let alarms = self.timed.iter().map(|timed| timed.alarm.as_raw_fd()).zip(FIRST_ALARM..);
+        let alarms = self.timed.iter().zip(FIRST_ALARM..);
+        let alarms = alarms.filter_map(|(timed, data)| Some((timed.alarm.descriptor()?, data)));
         for (fd, data) in fixed.into_iter().chain(alarms) {
             if let Err(error) = ops.add(Events::with_data_raw(fd, data, EventSet::IN)) {
                 log::error!("epoll: {error:?}");

@@ -6,13 +6,13 @@ use vm_device::bus::{PioAddress, PioAddressOffset};
 use vm_device::MutDevicePio;
 
 use crate::alarm::Alarm;
-use crate::clock::monotonic_ns;
-use crate::devices::SharedIrqLine;
+use crate::devices::{SharedClock, SharedIrqLine};
 use std::sync::Arc;
 
 /// The timer, its line and its alarm.
 pub struct PitDevice {
     pit: Pit,
+    clock: SharedClock,
     line: SharedIrqLine,
     level: bool,
     alarm: Arc<Alarm>,
@@ -21,8 +21,9 @@ pub struct PitDevice {
 
 impl PitDevice {
     /// The timer after reset; `line` is IRQ0.
-    pub fn new(line: SharedIrqLine, alarm: Arc<Alarm>) -> Self {
-        PitDevice { pit: Pit::new(monotonic_ns()), line, level: false, alarm, armed: None }
+    pub fn new(clock: SharedClock, line: SharedIrqLine, alarm: Arc<Alarm>) -> Self {
+        let pit = Pit::new(clock.now());
+        PitDevice { pit, clock, line, level: false, alarm, armed: None }
     }
 
     /// Lets the output catch up with `now`. However many periods passed, the line sees one edge:
@@ -51,14 +52,14 @@ impl PitDevice {
 
 impl MutDevicePio for PitDevice {
     fn pio_read(&mut self, base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        let now = monotonic_ns();
+        let now = self.clock.now();
         if self.pit.read(base.0.wrapping_add(offset), data, now).is_err() {
             data.fill(0xff);
         }
     }
 
     fn pio_write(&mut self, base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
-        let now = monotonic_ns();
+        let now = self.clock.now();
         self.advance(now);
         if let Err(error) = self.pit.write(base.0.wrapping_add(offset), data, now) {
             log::debug!("8254: {error}");

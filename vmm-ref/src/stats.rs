@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use irq_routing::Delivery;
 
+use crate::trace::Summary;
+
 /// What became of one line's requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineStats {
@@ -92,6 +94,8 @@ pub struct Report {
     pub lines: Vec<LineStats>,
     /// Indexed by vCPU.
     pub vcpus: Vec<VcpuReport>,
+    /// Where time is virtual: how late it was at the end, in ns, and the interrupts until then.
+    pub virtual_time: Option<(u64, Summary)>,
 }
 
 /// One vCPU's part of the report.
@@ -120,7 +124,15 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_lines(f)?;
         self.write_vectors(f)?;
-        self.write_vcpus(f)
+        self.write_vcpus(f)?;
+        if let Some((ns, Summary { count, hash })) = self.virtual_time {
+            let (seconds, ns) = (ns / 1_000_000_000, ns % 1_000_000_000);
+            writeln!(
+                f,
+                "\nvirtual time {seconds}.{ns:09} s, {count} injected, trace {hash:#018x}"
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::io;
 
 use vm_memory::GuestMemoryMmap;
 
+use crate::clock::TimeSource;
 use crate::loader;
 
 pub mod kvm;
@@ -42,17 +43,25 @@ pub enum Error {
     /// On the software CPU: guest memory that it cannot use.
     #[error(transparent)]
     Soft(#[from] soft_vcpu::MemoryError),
+    /// KVM with a virtual clock.
+    #[error("KVM runs in the host's time: a virtual clock needs the software CPU")]
+    NeedsHostTime,
 }
 
-/// Creates a virtual machine over `memory`.
+/// Creates a virtual machine over `memory`, whose time is `time`.
 ///
 /// # Errors
 /// [`Error`] of the backend.
-pub fn create(kind: Kind, memory: &GuestMemoryMmap) -> Result<Box<dyn Vm>, Error> {
-    Ok(match kind {
-        Kind::Kvm => Box::new(kvm::KvmVm::new(memory)?),
-        Kind::Soft => Box::new(soft::SoftVm::new(memory)?),
-    })
+pub fn create(
+    kind: Kind,
+    memory: &GuestMemoryMmap,
+    time: &TimeSource,
+) -> Result<Box<dyn Vm>, Error> {
+    match (kind, time) {
+        (Kind::Kvm, TimeSource::Host) => Ok(Box::new(kvm::KvmVm::new(memory)?)),
+        (Kind::Kvm, TimeSource::Virtual(_)) => Err(Error::NeedsHostTime),
+        (Kind::Soft, time) => Ok(Box::new(soft::SoftVm::new(memory, time)?)),
+    }
 }
 
 /// Which accesses of an APIC's MSRs reach us.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 
 use super::kvm::{self, KvmError};
-use crate::cli::BackendChoice;
+use crate::cli::{BackendChoice, ClockChoice};
 
 /// A backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +34,16 @@ pub struct Selected {
     pub why: Option<String>,
 }
 
-/// Follows `choice`. `auto` is KVM where it runs guest code on the processor itself: where
-/// /dev/kvm opens and the processor has VMX or SVM.
+/// Follows `choice`. `auto` is KVM where it runs guest code on the processor itself, in the host's
+/// time: where /dev/kvm opens and the processor has VMX or SVM.
 ///
 /// # Errors
 /// [`KvmError`]: KVM was asked for by name and is not there.
-pub fn select(choice: BackendChoice) -> Result<Selected, KvmError> {
+pub fn select(choice: BackendChoice, clock: ClockChoice) -> Result<Selected, KvmError> {
+    if (choice, clock) == (BackendChoice::Auto, ClockChoice::Virtual) {
+        let why = "nothing else has a virtual clock".into();
+        return Ok(Selected { kind: Kind::Soft, why: Some(why) });
+    }
     match (choice, kvm::unavailable()) {
         (BackendChoice::Soft, _) => Ok(Selected { kind: Kind::Soft, why: None }),
         (BackendChoice::Kvm, None) => Ok(Selected { kind: Kind::Kvm, why: None }),
@@ -86,7 +90,9 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_needs_no_reason() {
-        let soft = select(BackendChoice::Soft).unwrap();
+        let soft = select(BackendChoice::Soft, ClockChoice::Host).unwrap();
         assert_eq!((soft.kind, soft.why), (Kind::Soft, None));
+        let virtual_time = select(BackendChoice::Auto, ClockChoice::Virtual).unwrap();
+        assert_eq!(virtual_time.kind, Kind::Soft);
     }
 }

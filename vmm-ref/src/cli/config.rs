@@ -37,6 +37,10 @@ pub struct VmConfig {
     pub topology: Topology,
     /// Whether the machine has the test device.
     pub testdev: bool,
+    /// Whose time the machine lives in.
+    pub clock: ClockChoice,
+    /// Where every injected interrupt is written down.
+    pub trace: Option<PathBuf>,
     /// What runs the vCPUs.
     pub backend: BackendChoice,
     /// End instead of restarting when the guest resets.
@@ -90,6 +94,28 @@ impl FromStr for Topology {
     }
 }
 
+/// Whose time a machine lives in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ClockChoice {
+    /// The host's.
+    #[default]
+    Host,
+    /// Its own, which counts instructions: every run is the same.
+    Virtual,
+}
+
+impl FromStr for ClockChoice {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "host" => Ok(Self::Host),
+            "virtual" => Ok(Self::Virtual),
+            _ => Err("expected host or virtual"),
+        }
+    }
+}
+
 /// What runs the vCPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendChoice {
@@ -107,7 +133,8 @@ impl TryFrom<&Args> for VmConfig {
 
     /// Checks the options' values.
     fn try_from(args: &Args) -> Result<Self, OptionError> {
-        let (topology, testdev) = platform(&args.platform)?;
+        let backend = backend(&args.backend)?;
+        let Platform { topology, testdev, clock, trace } = platform(&args.platform, backend)?;
         console(&args.console)?;
         Ok(Self {
             kernel: args.kernel.clone(),
@@ -118,7 +145,9 @@ impl TryFrom<&Args> for VmConfig {
             serial: serial(&args.serial)?,
             topology,
             testdev,
-            backend: backend(&args.backend)?,
+            clock,
+            trace,
+            backend,
             no_reboot: args.no_reboot,
             stats: args.stats,
         })
@@ -151,11 +180,27 @@ fn memory(value: &str) -> Result<u64, OptionError> {
     Ok(size)
 }
 
-fn platform(value: &str) -> Result<(Topology, bool), OptionError> {
-    let parsed = OptionParser::parse("--platform", &["topology", "testdev"], value)?;
+struct Platform {
+    topology: Topology,
+    testdev: bool,
+    clock: ClockChoice,
+    trace: Option<PathBuf>,
+}
+
+fn platform(value: &str, backend: BackendChoice) -> Result<Platform, OptionError> {
+    let known = ["topology", "testdev", "clock", "trace"];
+    let parsed = OptionParser::parse("--platform", &known, value)?;
     let topology = parsed.get("topology")?.unwrap_or_default();
     let Toggle(testdev) = parsed.get("testdev")?.unwrap_or(Toggle(false));
-    Ok((topology, testdev))
+    let clock = parsed.get("clock")?.unwrap_or_default();
+    if (clock, backend) == (ClockChoice::Virtual, BackendChoice::Kvm) {
+        return Err(parsed.bad_value("clock", "KVM has no virtual clock: use --backend soft"));
+    }
+    let trace = parsed.get("trace")?;
+    if trace == Some(PathBuf::new()) {
+        return Err(parsed.bad_value("trace", "expected a file"));
+    }
+    Ok(Platform { topology, testdev, clock, trace })
 }
 
 fn serial(value: &str) -> Result<SerialMode, OptionError> {

@@ -20,7 +20,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 
 pub use config::{
-    BackendChoice, SerialMode, Topology, VmConfig, MAX_CPUS, MAX_MEMORY, MIN_MEMORY, PAGE,
+    BackendChoice, ClockChoice, SerialMode, Topology, VmConfig, MAX_CPUS, MAX_MEMORY, MIN_MEMORY,
+    PAGE,
 };
 pub use option_parser::OptionError;
 
@@ -61,7 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "off")]
     pub console: String,
 
-    /// Interrupt controllers and test device: topology=pic|ioapic,testdev=on|off
+    /// Interrupt controllers, test device, whose time it is, and a file for every injected
+    /// interrupt: topology=pic|ioapic,testdev=on|off,clock=host|virtual,trace=PATH
     #[arg(long, value_name = "KEY=VALUE,...", default_value = "topology=ioapic,testdev=off")]
     pub platform: String,
 

@@ -35,6 +35,8 @@ fn a_kernel_alone_is_a_machine_with_a_console() {
         serial: SerialMode::Tty,
         topology: Topology::IoApic,
         testdev: false,
+        clock: ClockChoice::Host,
+        trace: None,
         backend: BackendChoice::Auto,
         no_reboot: false,
         stats: false,
@@ -108,7 +110,7 @@ fn what_cloud_hypervisor_has_and_this_machine_lacks_is_named() {
         ("--memory size=1G,hugepages=on", "--memory: unknown key 'hugepages' (known: size)"),
         (
             "--platform num_pci_segments=2",
-            "--platform: unknown key 'num_pci_segments' (known: topology, testdev)",
+            "--platform: unknown key 'num_pci_segments' (known: topology, testdev, clock, trace)",
         ),
         ("--serial socket=/tmp/s", "--serial: unknown key 'socket' (known: file)"),
         ("--serial pty", "--serial: bad value 'pty': expected tty, file=PATH, null or off"),
@@ -125,6 +127,22 @@ fn what_cloud_hypervisor_has_and_this_machine_lacks_is_named() {
     }
     assert!(message("--console tty").starts_with("--console: bad value 'tty': only off"));
     assert!(message("--platform=").contains("--platform: '' is not of the form"));
+}
+
+#[test]
+fn a_virtual_clock_needs_the_software_cpu() {
+    for backend in ["auto", "soft"] {
+        let line = format!("--platform clock=virtual,trace=t.txt --backend {backend}");
+        let config = config(&line);
+        assert_eq!((config.clock, config.trace), (ClockChoice::Virtual, Some("t.txt".into())));
+    }
+    assert_eq!(
+        message("--platform clock=virtual --backend kvm"),
+        "--platform: bad value 'virtual' for key 'clock': KVM has no virtual clock: use --backend \
+         soft"
+    );
+    assert!(message("--platform clock=1").ends_with("for key 'clock': expected host or virtual"));
+    assert!(message("--platform trace=").ends_with("for key 'trace': expected a file"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use legacy_pic::Acknowledge;
 
 use crate::alarm::Alarm;
 use crate::cli::Topology;
-use crate::clock::monotonic_ns;
+use crate::devices::SharedClock;
 use crate::stats::{LineStats, VcpuReport, VcpuStats};
 use crate::sync::lock;
 pub use chipset::{Chipset, IntrWay};
@@ -35,6 +35,7 @@ pub struct Interrupts {
     chipset: Mutex<Chipset>,
     vcpus: Vcpus,
     alarm: OnceLock<Arc<Alarm>>,
+    clock: SharedClock,
     /// The vCPU at which the 8259A pair's INTR is high, or [`NOBODY`]: published so that it need
     /// not take the lock to see it.
     intr_at: AtomicUsize,
@@ -42,11 +43,12 @@ pub struct Interrupts {
 
 impl Interrupts {
     /// Controllers after reset, for `cpus` vCPUs.
-    pub fn new(topology: Topology, cpus: u32) -> Arc<Self> {
+    pub fn new(topology: Topology, cpus: u32, clock: SharedClock) -> Arc<Self> {
         Arc::new(Interrupts {
             chipset: Mutex::new(Chipset::new(topology)),
             vcpus: Vcpus::new(cpus),
             alarm: OnceLock::new(),
+            clock,
             intr_at: AtomicUsize::new(NOBODY),
         })
     }
@@ -115,7 +117,7 @@ impl Interrupts {
     }
 
     fn ioapic_write(&self, offset: u64, data: &[u8]) {
-        let now = monotonic_ns();
+        let now = self.clock.now();
         self.with_chipset(|chipset, notify| {
             chipset.ioapic_write(offset, data, now, &self.vcpus, notify);
         });
@@ -139,8 +141,9 @@ impl Interrupts {
     /// A local APIC changed its id, mode or logical id.
     pub fn update_map(&self, cpu: usize, entry: DestinationEntry) {
         self.vcpus.update_map(cpu, entry);
+        let now = self.clock.now();
         // Level interrupts that found no target are due again.
-        self.with_chipset(|chipset, notify| chipset.retry(monotonic_ns(), &self.vcpus, notify));
+        self.with_chipset(|chipset, notify| chipset.retry(now, &self.vcpus, notify));
     }
 
     /// What happened on each line.

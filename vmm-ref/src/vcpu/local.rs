@@ -2,6 +2,7 @@
 //! What a vCPU's thread owns alone: its local APIC, its events, its counters.
 
 use std::io;
+use std::sync::Arc;
 
 use lapic_emulation::{
     Config as LapicConfig, ConfigError, DestinationEntry, Ipi, Lapic, LapicEvents, Now, StartState,
@@ -13,9 +14,13 @@ use vcpu_events::{
 };
 
 use crate::backend::{GeneralProtection, Outcome, Vcpu};
-use crate::clock::monotonic_ns;
+use crate::devices::SharedClock;
 use crate::interrupts::{Interrupts, IntrWay, VcpuPort};
 use crate::stats::VcpuStats;
+use crate::trace::{Injected, Origin, Trace};
+
+/// The vector of an NMI.
+const NMI_VECTOR: u8 = 2;
 
 /// What one vCPU is made as.
 pub struct LocalConfig {
@@ -23,11 +28,17 @@ pub struct LocalConfig {
     pub cpu: usize,
     /// Its local APIC, if the machine has any.
     pub lapic: Option<LapicConfig>,
+    /// What its timer runs on.
+    pub clock: SharedClock,
+    /// Who hears of the interrupts that it is given.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// The thread's own state.
 pub struct Local {
     cpu: usize,
+    clock: SharedClock,
+    trace: Option<Arc<Trace>>,
     lapic: Option<Lapic>,
     events: Events,
     slot: InterruptSlot,
@@ -90,6 +101,8 @@ impl Local {
         }
         Ok(Local {
             cpu: config.cpu,
+            clock: config.clock,
+            trace: config.trace,
             tsc: TscAnchor {
                 at: Now::default(),
                 hz: lapic.as_ref().map_or(0, |lapic| lapic.config().tsc_hz),
@@ -168,7 +181,8 @@ impl Local {
             // No louder: a guest may send as many as it likes.
             log::debug!("vCPU {}: an SMI was dropped: there is no SMM here", self.cpu);
         }
-        let events = &mut Outbox { cpu: self.cpu, interrupts, map_changed: false };
+        let now = self.clock.now();
+        let events = &mut Outbox { cpu: self.cpu, interrupts, now, map_changed: false };
         if lapic.take_init(events) {
             self.events.reset();
             self.slot.invalidate();
@@ -189,7 +203,7 @@ impl Local {
     fn run_timer(&mut self, backend: &impl Vcpu) {
         let Some(lapic) = &mut self.lapic else { return };
         let Some(deadline) = lapic.next_deadline() else { return };
-        let ns = monotonic_ns();
+        let ns = self.clock.now();
         if deadline > ns {
             return;
         }
@@ -203,7 +217,12 @@ impl Local {
     /// Reads the TSC from the backend; from here on it is computed. Right after an exit, when no
     /// hypervisor can have held it.
     pub fn anchor_tsc(&mut self, backend: &impl Vcpu) {
-        self.tsc.at = Now { ns: monotonic_ns(), tsc: backend.tsc() };
+        self.tsc.at = Now { ns: self.clock.now(), tsc: backend.tsc() };
+    }
+
+    /// The time, and the TSC that is computed for it.
+    fn now(&self) -> Now {
+        self.tsc.now(self.clock.now())
     }
 
     /// What to inject next.
@@ -220,7 +239,7 @@ impl Local {
         if let Some(lapic) = &mut self.lapic {
             lapic.accept(vector);
         }
-        self.injected(vector);
+        self.injected(vector, Origin::Lapic);
         Ok(())
     }
 
@@ -241,7 +260,7 @@ impl Local {
         let Some(acknowledge) = acknowledge else { return Ok(()) };
         took(self.slot.queue(acknowledge.vector, |vector| backend.inject_interrupt(vector)))?;
         self.stats.spurious += u64::from(matches!(acknowledge.source, Source::Spurious(_)));
-        self.injected(acknowledge.vector);
+        self.injected(acknowledge.vector, Origin::ExtInt);
         Ok(())
     }
 
@@ -250,11 +269,20 @@ impl Local {
         self.events.commit(injection);
         self.halted = false;
         self.stats.nmi += 1;
+        self.trace(NMI_VECTOR, Origin::Nmi);
     }
 
-    fn injected(&mut self, vector: u8) {
+    fn injected(&mut self, vector: u8, origin: Origin) {
         self.halted = false;
         self.stats.injected[usize::from(vector)] += 1;
+        self.trace(vector, origin);
+    }
+
+    fn trace(&self, vector: u8, origin: Origin) {
+        if let Some(trace) = &self.trace {
+            let (time, cpu) = (self.clock.now(), self.cpu as u32);
+            trace.record(&Injected { time, cpu, vector, origin });
+        }
     }
 
     /// Takes over what the guest changed while it ran, before the exit itself is served: a write
@@ -272,18 +300,19 @@ impl Local {
 
     /// A read of the register page; `false` if the address is not in it.
     pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) -> bool {
+        let now = self.now();
         let Some((lapic, offset)) = page(&mut self.lapic, address) else { return false };
-        lapic.mmio_read(offset, data, self.tsc.now(monotonic_ns()));
+        lapic.mmio_read(offset, data, now);
         true
     }
 
     /// A write to the register page; `false` if the address is not in it.
     pub fn mmio_write(&mut self, address: u64, data: &[u8], interrupts: &Interrupts) -> bool {
-        let now = self.tsc.now(monotonic_ns());
+        let now = self.now();
         let cpu = self.cpu;
         let Some((lapic, offset)) = page(&mut self.lapic, address) else { return false };
         let in_service = highest(&lapic.isr());
-        let mut events = Outbox { cpu, interrupts, map_changed: false };
+        let mut events = Outbox { cpu, interrupts, now: now.ns, map_changed: false };
         lapic.mmio_write(offset, data, now, &mut events);
         events.update_map(lapic);
         count_eoi(&mut self.stats, in_service, highest(&lapic.isr()));
@@ -292,7 +321,7 @@ impl Local {
 
     /// RDMSR of a register that the VMM owns.
     pub fn read_msr(&mut self, index: u32) -> Result<u64, GeneralProtection> {
-        let now = self.tsc.now(monotonic_ns());
+        let now = self.now();
         let lapic = self.lapic.as_mut().ok_or(GeneralProtection)?;
         lapic.msr_read(index, now).map_err(|_| GeneralProtection)
     }
@@ -304,10 +333,10 @@ impl Local {
         value: u64,
         interrupts: &Interrupts,
     ) -> Result<(), GeneralProtection> {
-        let now = self.tsc.now(monotonic_ns());
+        let now = self.now();
         let lapic = self.lapic.as_mut().ok_or(GeneralProtection)?;
         let in_service = highest(&lapic.isr());
-        let mut events = Outbox { cpu: self.cpu, interrupts, map_changed: false };
+        let mut events = Outbox { cpu: self.cpu, interrupts, now: now.ns, map_changed: false };
         let result = lapic.msr_write(index, value, now, &mut events);
         events.update_map(lapic);
         count_eoi(&mut self.stats, in_service, highest(&lapic.isr()));
@@ -378,6 +407,8 @@ fn count_eoi(stats: &mut VcpuStats, before: Option<u8>, after: Option<u8>) {
 struct Outbox<'a> {
     cpu: usize,
     interrupts: &'a Interrupts,
+    /// In ns.
+    now: u64,
     map_changed: bool,
 }
 
@@ -395,7 +426,7 @@ impl LapicEvents for Outbox<'_> {
     }
 
     fn eoi_broadcast(&mut self, vector: u8) {
-        self.interrupts.eoi(vector, monotonic_ns());
+        self.interrupts.eoi(vector, self.now);
     }
 
     fn map_changed(&mut self) {

@@ -7,6 +7,7 @@
 
 mod exit;
 mod local;
+mod round_robin;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -23,10 +24,11 @@ use crate::bus::Bus;
 use crate::clock::monotonic_ns;
 use crate::control::{Control, Ending};
 use crate::interrupts::{Interrupts, VcpuPort};
-use crate::kick::{self, KickTimer};
+use crate::kick::{self, ExitTimer, KickTimer};
 use crate::stats::VcpuStats;
 use exit::Served;
 pub use local::{Local, LocalConfig};
+pub use round_robin::RoundRobin;
 pub use threads::VcpuThreads;
 
 /// IA32_TSC_DEADLINE: the one register whose value is a TSC, so that it wants the true one.
@@ -56,9 +58,14 @@ impl Drop for EndOnPanic {
     }
 }
 
-/// Whether the thread goes on.
+/// How the vCPU goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// With the next step.
     Continue,
+    /// It has nothing to do until its next deadline or a request.
+    Sleep,
+    /// Not at all.
     Stop,
 }
 
@@ -79,10 +86,15 @@ impl<B: Vcpu> VcpuThread<B> {
         let cpu = self.local.cpu();
         let _guard = EndOnPanic { cpu, control: self.control.clone() };
         if let Err(error) = self.run_until_stopped() {
-            let registers = self.backend.describe();
-            self.control.end(Ending::VcpuFailed { cpu, error: error.to_string(), registers });
+            self.fail(&error);
         }
         self.local.into_stats()
+    }
+
+    /// Ends the machine, since this vCPU cannot go on.
+    fn fail(&self, error: &io::Error) {
+        let (cpu, registers) = (self.local.cpu(), self.backend.describe());
+        self.control.end(Ending::VcpuFailed { cpu, error: error.to_string(), registers });
     }
 
     fn run_until_stopped(&mut self) -> io::Result<()> {
@@ -92,19 +104,26 @@ impl<B: Vcpu> VcpuThread<B> {
         let interrupts = self.interrupts.clone();
         let Some(port) = interrupts.vcpus().port(self.local.cpu()) else { return Ok(()) };
         port.attach();
-        // The first anchor of the computed TSC, and the backend's first IA32_APIC_BASE.
-        self.local.anchor_tsc(&self.backend);
-        self.tell_base()?;
+        self.prepare()?;
         loop {
             binding.forget_kicks();
-            if let Step::Stop = self.step(port, &mut timer)? {
-                return Ok(());
+            match self.step(port, &mut timer)? {
+                Step::Continue => {}
+                Step::Sleep => self.sleep(port),
+                Step::Stop => return Ok(()),
             }
         }
     }
 
-    /// Once around: requests, interrupts, then the guest or sleep.
-    fn step(&mut self, port: &VcpuPort, timer: &mut KickTimer) -> io::Result<Step> {
+    /// Before the first step: the first anchor of the computed TSC, and the backend's first
+    /// IA32_APIC_BASE.
+    fn prepare(&mut self) -> io::Result<()> {
+        self.local.anchor_tsc(&self.backend);
+        self.tell_base()
+    }
+
+    /// Once around: requests, interrupts, then the guest. Never waits.
+    fn step(&mut self, port: &VcpuPort, timer: &mut impl ExitTimer) -> io::Result<Step> {
         if port.mailbox.take().contains(Request::VmDead) {
             return Ok(Step::Stop);
         }
@@ -113,8 +132,7 @@ impl<B: Vcpu> VcpuThread<B> {
         let window = self.inject()?;
         self.local.resume_for(window);
         if self.local.activity() != Activity::Active {
-            self.sleep(port);
-            return Ok(Step::Continue);
+            return Ok(Step::Sleep);
         }
         timer.set(self.local.next_deadline())?;
         if port.mailbox.enter_guest().is_err() {

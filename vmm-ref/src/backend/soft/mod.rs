@@ -3,6 +3,7 @@
 
 mod cpuid;
 mod msr;
+mod pace;
 mod regs;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,8 @@ use soft_vcpu::{Config, Memory, MemoryError};
 use vm_memory::GuestMemoryMmap;
 
 use super::{CpuidFacts, Error, Forwarding, Vcpu, Vm};
-use crate::clock::monotonic_ns;
+use crate::clock::TimeSource;
+use pace::Pace;
 pub use vcpu::SoftVcpu;
 
 /// Guest-physical addresses: enough for the largest machine and its device hole.
@@ -25,17 +27,19 @@ const TSC_HZ: u64 = 1_000_000_000;
 /// A virtual machine on the software CPU.
 pub struct SoftVm {
     memory: Arc<Memory>,
-    /// When its time-stamp counters were 0, in ns of the host's clock.
+    time: TimeSource,
+    /// When its time-stamp counters were 0.
     epoch: u64,
 }
 
 impl SoftVm {
-    /// A machine over `memory`.
+    /// A machine over `memory`, whose time is `time`.
     ///
     /// # Errors
     /// [`MemoryError`]: the memory is not made of whole pages, or not mapped.
-    pub fn new(memory: &GuestMemoryMmap) -> Result<Self, MemoryError> {
-        Ok(SoftVm { memory: Memory::new(memory.clone())?, epoch: monotonic_ns() })
+    pub fn new(memory: &GuestMemoryMmap, time: &TimeSource) -> Result<Self, MemoryError> {
+        let memory = Memory::new(memory.clone())?;
+        Ok(SoftVm { memory, time: time.clone(), epoch: time.clock().now() })
     }
 }
 
@@ -49,14 +53,14 @@ impl Vm for SoftVm {
     }
 
     fn create_vcpu(&self, facts: CpuidFacts) -> Result<Box<dyn Vcpu>, Error> {
-        let epoch = self.epoch;
+        let pace = Pace::new(&self.time, self.epoch);
         let config = Config {
             memory: self.memory.clone(),
             cpuid: cpuid::build(facts),
             msrs: msr::table(),
-            tsc: Box::new(move |_| monotonic_ns().saturating_sub(epoch)),
+            tsc: pace.tsc_source(),
             physical_address_bits: PHYSICAL_ADDRESS_BITS,
         };
-        Ok(Box::new(SoftVcpu::new(config)))
+        Ok(Box::new(SoftVcpu::new(config, pace)))
     }
 }

@@ -5,17 +5,16 @@ use std::io;
 
 use soft_vcpu::{Config, Event, Exit as SoftExit, Kick, Window};
 
+use super::pace::Pace;
 use super::{regs, TSC_HZ};
 use crate::backend::{Entry, Exit, GeneralProtection, Outcome, Vcpu};
 use crate::loader;
-
-/// NMIs that wait at the most: one for each of the two that KVM holds too.
-const MAX_NMIS: u8 = 2;
 
 /// One vCPU.
 pub struct SoftVcpu {
     vcpu: soft_vcpu::Vcpu,
     kick: Kick,
+    pace: Pace,
     /// The bytes of the access that the last exit was for.
     data: [u8; 8],
     /// They are the answer to a read.
@@ -25,10 +24,10 @@ pub struct SoftVcpu {
 }
 
 impl SoftVcpu {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, pace: Pace) -> Self {
         let vcpu = soft_vcpu::Vcpu::new(config);
         let kick = vcpu.kick_handle();
-        SoftVcpu { vcpu, kick, data: [0; 8], reading: false, nmis: 0 }
+        SoftVcpu { vcpu, kick, pace, data: [0; 8], reading: false, nmis: 0 }
     }
 
     /// Answers the read that the last exit was for.
@@ -48,7 +47,10 @@ impl SoftVcpu {
             }
             let window = Window { interrupt: interrupt_window, nmi: self.nmis != 0 };
             self.vcpu.request_window(window);
-            match self.vcpu.run(u64::MAX) {
+            self.pace.catch_up(self.vcpu.executed());
+            let exit = self.vcpu.run(self.pace.budget());
+            self.pace.ran(self.vcpu.executed(), &exit);
+            match exit {
                 SoftExit::NmiWindow => {}
                 exit => return Ok(exit),
             }
@@ -142,8 +144,10 @@ impl Vcpu for SoftVcpu {
     }
 
     fn inject_nmi(&mut self) -> io::Result<()> {
-        // More than two are one, as on a processor, where the pin has one latch.
-        self.nmis = (self.nmis + 1).min(MAX_NMIS);
+        // One is about to be delivered, unless they are blocked; the processor latches one more.
+        let blocked = self.vcpu.interruptibility().nmi_blocked;
+        let latched_only = blocked || self.vcpu.injected() == Some(Event::Nmi);
+        self.nmis = (self.nmis + 1).min(if latched_only { 1 } else { 2 });
         Ok(())
     }
 
@@ -173,6 +177,7 @@ impl Vcpu for SoftVcpu {
     }
 
     fn tsc(&self) -> u64 {
+        self.pace.catch_up(self.vcpu.executed());
         self.vcpu.tsc()
     }
 

@@ -16,8 +16,9 @@ use vm_device::DevicePio;
 use super::{Local, LocalConfig, Step, VcpuThread};
 use crate::bus::Bus;
 use crate::cli::Topology;
+use crate::clock::monotonic_ns;
 use crate::control::Control;
-use crate::devices::IrqLine;
+use crate::devices::{IrqLine, SharedClock};
 use crate::interrupts::{DeviceLine, Interrupts, PicPorts, VcpuPort};
 use crate::kick::{self, KickTimer};
 use fake::{Back, Call, Fake, Script, RUN, RUN_FOR_WINDOW};
@@ -53,13 +54,14 @@ impl Rig {
 
     fn with_bus(topology: Topology, cpu: usize, bus: impl FnOnce(&Arc<Interrupts>) -> Bus) -> Self {
         kick::install_handler().unwrap();
-        let interrupts = Interrupts::new(topology, 2);
+        let clock: SharedClock = Arc::new(monotonic_ns);
+        let interrupts = Interrupts::new(topology, 2, clock.clone());
         let lapic = (topology == Topology::IoApic).then(|| lapic_emulation::Config {
             id: cpu as u32,
             bsp: cpu == 0,
             ..Default::default()
         });
-        let local = Local::new(LocalConfig { cpu, lapic }).unwrap();
+        let local = Local::new(LocalConfig { cpu, lapic, clock, trace: None }).unwrap();
         if let Some(entry) = local.destination_entry() {
             interrupts.update_map(cpu, entry);
         }

@@ -51,7 +51,7 @@ fn a_halted_vcpu_ends() {
     threads.start(rig.vcpu).unwrap();
     rig.script.wait_for(RUN);
     let counted = threads.end();
-    assert!(counted[0].as_ref().is_ok_and(|stats| stats.exits == 1));
+    assert!(counted[0].as_ref().is_ok_and(|stats| stats[0].exits == 1));
 }
 
 #[test]
