@@ -82,7 +82,7 @@ fn add(env: &mut Env, a: Num, b: Num, subtract: bool) -> Outcome<F80> {
         (true, true) => None,
         (true, false) => Some(b.exact()),
         (false, true) => Some(a.exact()),
-        (false, false) => quad::add(&a, &b),
+        (false, false) => quad::add(&a.exact(), &b.exact()),
     };
     match sum {
         Some(sum) => to_register(env, sum, env.precision()),
@@ -106,7 +106,7 @@ fn mul(env: &mut Env, a: Num, b: Num) -> Outcome<F80> {
     if a.is_zero() || b.is_zero() {
         return Ok(F80::zero(negative));
     }
-    to_register(env, quad::mul(&a, &b), env.precision())
+    to_register(env, quad::mul(&a.exact(), &b.exact()), env.precision())
 }
 
 /// SDM vol. 2, table "FDIV/FDIVP/FIDIV Results".
@@ -129,7 +129,7 @@ fn div(env: &mut Env, a: Num, b: Num) -> Outcome<F80> {
     if a.is_zero() || b.is_infinite() {
         return Ok(F80::zero(negative));
     }
-    to_register(env, quad::div(&a, &b), env.precision())
+    to_register(env, quad::div(&a.exact(), &b.exact()), env.precision())
 }
 
 /// SDM vol. 2, table "FSQRT Results".

@@ -127,6 +127,11 @@ impl Env {
         self.written = codes;
     }
 
+    /// Sets C2.
+    pub fn set_c2(&mut self) {
+        self.codes |= status::C2;
+    }
+
     /// Leaves all condition codes alone, but for C1 after a stack fault.
     #[inline(always)]
     pub fn keep_codes(&mut self) {

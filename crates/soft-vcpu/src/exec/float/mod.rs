@@ -9,11 +9,14 @@ mod convert;
 mod env;
 mod form;
 mod image;
+mod logarithm;
 mod num;
 mod partial;
 mod quad;
 mod round;
+mod series;
 mod transfer;
+mod trigonometry;
 
 use iced_x86::{Instruction, MemorySize, Mnemonic};
 
@@ -105,6 +108,14 @@ fn of_registers(mnemonic: Mnemonic) -> Option<Handler> {
         Mnemonic::Fprem1 => Some(partial::remainder::<true>),
         Mnemonic::Fscale => Some(partial::scale),
         Mnemonic::Fxtract => Some(partial::extract),
+        Mnemonic::Fsin => Some(trigonometry::sine_or_cosine::<false>),
+        Mnemonic::Fcos => Some(trigonometry::sine_or_cosine::<true>),
+        Mnemonic::Fsincos => Some(trigonometry::sine_and_cosine),
+        Mnemonic::Fptan => Some(trigonometry::partial_tangent),
+        Mnemonic::Fpatan => Some(trigonometry::arc_tangent),
+        Mnemonic::F2xm1 => Some(logarithm::power),
+        Mnemonic::Fyl2x => Some(logarithm::logarithm::<false>),
+        Mnemonic::Fyl2xp1 => Some(logarithm::logarithm::<true>),
         Mnemonic::Fchs => Some(transfer::sign::<true>),
         Mnemonic::Fabs => Some(transfer::sign::<false>),
         Mnemonic::Fld => Some(transfer::load_st),

@@ -16,12 +16,12 @@ use super::round::Exact;
 const BIAS: i32 = 16383;
 const FRACTION: u128 = (1 << 112) - 1;
 
-/// A number whose value is `sig / 2^63 * 2^exp`, bit 63 of `sig` being set.
+/// The upper 113 bits of a number: all of it, if it comes from a register or memory.
 #[inline]
-fn quad(negative: bool, exp: i32, sig: u64) -> Quad {
-    let fraction = (u128::from(sig) << 49) & FRACTION;
-    let exponent = (exp + BIAS).clamp(1, 2 * BIAS) as u128;
-    Quad::from_bits(u128::from(negative) << 127 | exponent << 112 | fraction)
+fn quad(value: &Exact, scale: i32) -> Quad {
+    let exponent = (value.exp - scale + BIAS).clamp(1, 2 * BIAS) as u128;
+    let bits = exponent << 112 | value.sig >> 15 & FRACTION;
+    Quad::from_bits(u128::from(value.negative) << 127 | bits)
 }
 
 /// Takes a result apart that is not zero; `scale` is added to its exponent.
@@ -34,28 +34,26 @@ fn exact(result: StatusAnd<Quad>, scale: i32) -> Exact {
     Exact { negative: bits >> 127 != 0, exp: exp - BIAS + scale, sig: sig | sticky }
 }
 
-/// The sum of finite numbers; `None` if it is zero.
+/// The sum; `None` if it is zero.
 #[inline]
-pub(super) fn add(a: &Num, b: &Num) -> Option<Exact> {
+pub(super) fn add(a: &Exact, b: &Exact) -> Option<Exact> {
     let scale = a.exp.max(b.exp);
     // Further below than this, only that the smaller one is there matters.
-    let near = |n: &Num| quad(n.negative, (n.exp - scale).max(-200), n.sig);
+    let near = |n: &Exact| quad(n, scale.min(n.exp.saturating_add(200)));
     let sum = near(a).add_r(near(b), Round::TowardZero);
     (!sum.value.is_zero()).then(|| exact(sum, scale))
 }
 
-/// The product of finite numbers.
+/// The product.
 #[inline]
-pub(super) fn mul(a: &Num, b: &Num) -> Exact {
-    let product = quad(a.negative, 0, a.sig).mul_r(quad(b.negative, 0, b.sig), Round::TowardZero);
-    exact(product, a.exp + b.exp)
+pub(super) fn mul(a: &Exact, b: &Exact) -> Exact {
+    exact(quad(a, a.exp).mul_r(quad(b, b.exp), Round::TowardZero), a.exp + b.exp)
 }
 
-/// The quotient of finite numbers.
+/// The quotient.
 #[inline]
-pub(super) fn div(a: &Num, b: &Num) -> Exact {
-    let quotient = quad(a.negative, 0, a.sig).div_r(quad(b.negative, 0, b.sig), Round::TowardZero);
-    exact(quotient, a.exp - b.exp)
+pub(super) fn div(a: &Exact, b: &Exact) -> Exact {
+    exact(quad(a, a.exp).div_r(quad(b, b.exp), Round::TowardZero), a.exp - b.exp)
 }
 
 /// The square root of a positive finite number.

@@ -7,7 +7,7 @@ mod operands;
 use native::{Instruction, Side};
 use operands::Random;
 
-use crate::x87::{status, X87};
+use crate::x87::{status, F80, X87};
 
 /// Cases of an instruction in a test run.
 const CASES: u64 = 3_000;
@@ -78,23 +78,28 @@ fn difference(start: &Side, real: &Side, soft: &Side) -> String {
 }
 
 fn compare(name: &'static str, bytes: &[u8], mask: impl Fn(&Side, &mut Side)) {
+    compare_by(name, bytes, |start, real, soft| {
+        mask(start, real);
+        mask(start, soft);
+    });
+}
+
+/// `forgive` takes away the differences that may be.
+fn compare_by(name: &'static str, bytes: &[u8], forgive: impl Fn(&Side, &mut Side, &mut Side)) {
     let mut instruction = Instruction::new(name, bytes);
     let mut random = Random(bytes.iter().fold(1, |sum, byte| sum * 251 + u64::from(*byte)));
     let mut wrong = 0;
     for case in 0..cases() {
         let start = start(&mut random);
         let mut soft = comparable(instruction.softly(&start));
-        mask(&start, &mut soft);
-        let mut natively = || {
-            let mut real = comparable(instruction.natively(&start));
-            mask(&start, &mut real);
-            real
-        };
-        let mut real = natively();
-        // A task switch in between can lose FIP, FDP and FOP (AMD's FXSAVE and XSAVE without ES).
-        for _ in 0..3 {
-            if real != soft {
-                real = natively();
+        let mut real = start.clone();
+        // A task switch in between can lose FIP, FDP and FOP (AMD's FXSAVE and XSAVE without ES):
+        // once more then.
+        for _ in 0..4 {
+            real = comparable(instruction.natively(&start));
+            forgive(&start, &mut real, &mut soft);
+            if real == soft {
+                break;
             }
         }
         if real != soft {
@@ -264,4 +269,49 @@ instructions! {
     ffreep_st1: 0xdf 0xc1;
     fnstsw_ax: 0xdf 0xe0;
     wait: 0x9b;
+}
+
+/// The distance of two numbers of one sign in units of the last place.
+fn distance(a: F80, b: F80) -> u128 {
+    let place = |value: F80| {
+        u128::from(value.sign_exponent & 0x7fff) << 63 | u128::from(value.mantissa << 1 >> 1)
+    };
+    match a.negative() == b.negative() {
+        true => place(a).abs_diff(place(b)),
+        false => u128::MAX,
+    }
+}
+
+/// Results that are rounded once from many more digits, where processors err a little: a unit of
+/// the last place in ST(0) and ST(1), and then whether and how it was rounded.
+fn nearly(_: &Side, real: &mut Side, soft: &mut Side) {
+    let near = |i| distance(real.x87.raw_st(i), soft.x87.raw_st(i)) <= 1;
+    if real.x87.top() != soft.x87.top() || !near(0) || !near(1) {
+        return;
+    }
+    if soft.x87.raw_st(0).sign_exponent & 0x7fff != 0x7fff {
+        soft.x87.status &= !status::C1;
+        real.x87.status &= !status::C1;
+    }
+    soft.x87.regs = real.x87.regs;
+}
+
+macro_rules! transcendental {
+    ($($name:ident: $($byte:literal)+;)+) => {$(
+        #[test]
+        fn $name() {
+            compare_by(stringify!($name), &[$($byte),+], nearly);
+        }
+    )+};
+}
+
+transcendental! {
+    f2xm1: 0xd9 0xf0;
+    fyl2x: 0xd9 0xf1;
+    fptan: 0xd9 0xf2;
+    fpatan: 0xd9 0xf3;
+    fyl2xp1: 0xd9 0xf9;
+    fsincos: 0xd9 0xfb;
+    fsin: 0xd9 0xfe;
+    fcos: 0xd9 0xff;
 }
