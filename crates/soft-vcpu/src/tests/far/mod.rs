@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Segment loads and transfers of control through descriptors.
 
+mod hostile;
 mod iret;
 mod load;
 mod native;

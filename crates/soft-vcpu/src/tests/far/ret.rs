@@ -49,7 +49,8 @@ fn to_an_outer_level_pops_its_stack_and_hides_inner_segments() {
         let conforming = segment(CODE32);
         let rights = conforming.rights.with_kind(0xf);
         state.segments[usize::from(FS)] = Segment { selector: OWN, rights, ..conforming };
-        state.segments[usize::from(GS)] = Segment { base: 0x1234, ..Segment::null(0) };
+        // Its base was written without a selector.
+        state.segments[usize::from(GS)] = Segment { selector: 0, base: 0x1234, ..segment(DATA0) };
     });
     // The immediate operand releases parameters on both stacks.
     push(&mut machine, 4, &[TARGET, USER_CODE32.into(), 1, 2, USER_STACK, USER_DATA.into()]);
@@ -61,7 +62,8 @@ fn to_an_outer_level_pops_its_stack_and_hides_inner_segments() {
     // ES was level 0; the others may be seen.
     assert_eq!(state.segments[usize::from(ES)], Segment::null(0));
     assert_eq!((machine.selector(DS), machine.selector(FS)), (USER_DATA, OWN));
-    assert_eq!(state.segments[usize::from(GS)].base, 0x1234);
+    let gs = Segment { base: 0x1234, ..Segment::null(0) };
+    assert_eq!(state.segments[usize::from(GS)], gs);
 }
 
 /// SDM vol. 2, RET: the checks of CS and SS.

@@ -46,11 +46,11 @@ fn syscall_goes_to_lstar_and_from_compatibility_mode_to_cstar() {
     for (code, target) in [(USER_CODE64, ENTRY), (USER_CODE32, COMPATIBLE)] {
         let mut machine = machine();
         machine.at(code, USER_DATA);
-        machine.state(|state| state.rflags = 0x4_0ad7);
+        machine.state(|state| state.rflags = 0x5_0ad7);
         assert_eq!(outcome(&mut machine, SYSCALL), Exit::Halt);
         let state = machine.vcpu.state();
-        assert_eq!((state.rip, state.gpr[1], state.gpr[11]), (target + 1, CODE + 2, 0x4_0ad7));
-        assert_eq!((state.rflags, state.gpr[4]), (0x8d7 & !0x700, STACK));
+        assert_eq!((state.rip, state.gpr[1], state.gpr[11]), (target + 1, CODE + 2, 0x5_0ad7));
+        assert_eq!((state.rflags, state.gpr[4]), (0x8d7, STACK));
         assert_eq!(state.segments[usize::from(CS)], segment(CODE64));
         assert_eq!(state.segments[usize::from(SS)], segment(DATA0));
     }
@@ -110,7 +110,7 @@ fn sysenter_and_sysexit() {
     });
     for code in [USER_CODE64, USER_CODE32] {
         machine.at(code, USER_DATA);
-        machine.state(|state| (state.gpr[4], state.rflags) = (0x9000, 0x302 & !0x100));
+        machine.state(|state| (state.gpr[4], state.rflags) = (0x9000, 0x1_0202));
         assert_eq!(outcome(&mut machine, SYSENTER), Exit::Halt);
         let state = machine.vcpu.state();
         assert_eq!((state.rip, state.gpr[4], state.rflags), (ENTRY + 1, STACK, 2));

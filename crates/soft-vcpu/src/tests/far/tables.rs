@@ -88,7 +88,11 @@ fn bad_operands() {
         assert_eq!(load(&mut machine, code, 0x1238), gp(0x1238));
         assert_eq!(load(&mut machine, code, DATA0), gp(DATA0));
         machine.descriptor(OWN, good);
-        // In the LDT.
+        // In the LDT, even if that is the GDT.
+        machine.state(|state| {
+            let table = &mut state.segments[usize::from(LDTR)];
+            (table.base, table.limit) = (GDT, 0xff);
+        });
         assert_eq!(load(&mut machine, code, OWN | 4), gp(OWN | 4));
         machine.descriptor(OWN, good & !(1 << 47));
         assert_eq!(load(&mut machine, code, OWN), np);

@@ -260,6 +260,18 @@ fn a_64_bit_call_gate_pushes_quadwords_onto_rsp0() {
 }
 
 #[test]
+fn a_64_bit_call_gate_of_the_same_level_pushes_without_a_segment() {
+    let mut machine = long();
+    machine.descriptor(OWN, gate(CODE64, TARGET, 0x8c, 0));
+    machine.descriptor(OWN + 8, 0);
+    machine.at(CODE32, DATA0);
+    machine.state(|state| state.segments[usize::from(SS)].limit = 0xff);
+    assert_eq!(outcome(&mut machine, &direct(CALL, OWN, 0)), Exit::Halt);
+    assert_eq!(machine.frame(8, 2), [CODE + 7, u64::from(CODE32)]);
+    assert_eq!((machine.vcpu.state().gpr[4], machine.selector(SS)), (STACK - 16, DATA0));
+}
+
+#[test]
 fn a_64_bit_call_gate_is_checked_in_both_halves() {
     let good = gate(CODE64, TARGET, 0xec, 0);
     let cases = [
