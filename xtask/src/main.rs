@@ -6,6 +6,7 @@
 //! three need.
 
 mod boot;
+mod boot_times;
 mod conformance;
 mod cpio;
 mod fetch;
@@ -33,6 +34,8 @@ struct Cli {
 enum Command {
     /// Boot Debian to a shell line and /proc/interrupts, on the best backend of this machine
     Boot(boot::Args),
+    /// Boot Debian on the software CPU and on QEMU's, and compare the times
+    BootTimes(boot_times::Args),
     /// Run everything: format, lints, builds, tests, documentation, models, nested guests
     Test(test::Args),
     /// Boot guests under vmm-ref and look at what they did: on the software CPU, on KVM, or on a
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Boot(args) => boot::main(&args),
+        Command::BootTimes(args) => boot_times::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Guests(args) => guests::main(&args),
         Command::Conformance(args) => conformance::main(&args),

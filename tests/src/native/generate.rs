@@ -267,6 +267,7 @@ fn is_allowed(instruction: &Instruction) -> bool {
         && instruction.cpuid_features().iter().all(is_v2)
         && !is_excluded(instruction)
         && registers_are_fine(instruction)
+        && !matches!(instruction.segment_prefix(), Register::FS | Register::GS)
         && memory_is_fine(instruction)
 }
 
@@ -354,9 +355,6 @@ fn memory_is_fine(instruction: &Instruction) -> bool {
             && register.full_register() == instruction.op1_register().full_register()
     };
     if clash(base) || clash(index) || base != Register::None && base == index {
-        return false;
-    }
-    if matches!(instruction.segment_prefix(), Register::FS | Register::GS) {
         return false;
     }
     match (base, index) {

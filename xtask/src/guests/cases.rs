@@ -80,7 +80,7 @@ pub enum Echo {
 }
 
 /// For every kernel: messages on the serial line, and no waiting after a panic.
-const CMDLINE: &str = "console=ttyS0 panic=-1";
+pub const CMDLINE: &str = "console=ttyS0 panic=-1";
 /// Exit status of a bare-metal guest whose checks all passed (tests/src/guests.rs).
 const BARE_PASSED: i32 = 33;
 

@@ -53,7 +53,7 @@ pub struct Patience {
 }
 
 /// Slow machines under load have to fit in.
-const PATIENCE: Patience =
+pub const PATIENCE: Patience =
     Patience { silence: Duration::from_secs(240), total: Duration::from_secs(1200) };
 
 /// How a case ended.
@@ -93,7 +93,8 @@ pub fn run(case: &Case, files: &Files, to: &mut dyn Audience) -> Result<Ending> 
     run_command(case, command, &PATIENCE, to)
 }
 
-fn run_command(
+/// Runs any command as the case says.
+pub fn run_command(
     case: &Case,
     command: Command,
     patience: &Patience,

@@ -66,7 +66,7 @@ pub fn run(place: Place, names: &[String], show: bool) -> Result<Vec<Outcome>> {
 }
 
 /// Builds vmm-ref for this machine.
-fn build_vmm() -> Result<PathBuf> {
+pub fn build_vmm() -> Result<PathBuf> {
     ui::say("building vmm-ref");
     let mut cargo = Command::new(workspace::cargo());
     cargo.current_dir(workspace::root()).args([
