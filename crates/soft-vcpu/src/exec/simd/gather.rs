@@ -3,7 +3,7 @@
 
 use iced_x86::Instruction;
 
-use super::lanes::{at, Lane};
+use super::lanes::{at, Lane, Vector};
 use super::operands::{both, table, xmm, File};
 use crate::op::Handler;
 
@@ -35,14 +35,18 @@ pub(super) fn select(instruction: &Instruction) -> Option<Handler> {
 
 /// Each lane of the result from a pair of lanes of both operands.
 #[inline(always)]
-fn pairs<A: Lane, B: Lane, T: Lane>(a: u128, b: u128, f: impl Fn([A; 2], [B; 2]) -> T) -> u128 {
+fn pairs<A: Lane, B: Lane, T: Lane>(
+    a: Vector,
+    b: Vector,
+    f: impl Fn([A; 2], [B; 2]) -> T,
+) -> Vector {
     let (a, b) = (at::<A>(a), at::<B>(b));
     T::build(|n| f([a(2 * n), a(2 * n + 1)], [b(2 * n), b(2 * n + 1)]))
 }
 
 /// The pairs of the first operand below those of the second.
 #[inline(always)]
-fn horizontal<F: File, T: Lane>(a: u128, b: u128, f: impl Fn(T, T) -> T) -> u128 {
+fn horizontal<F: File, T: Lane>(a: Vector, b: Vector, f: impl Fn(T, T) -> T) -> Vector {
     let half = F::BYTES / T::BYTES / 2;
     let (a, b) = (at::<T>(a), at::<T>(b));
     T::build(|n| match n < half {
@@ -53,14 +57,14 @@ fn horizontal<F: File, T: Lane>(a: u128, b: u128, f: impl Fn(T, T) -> T) -> u128
 
 /// PSADBW: sums of absolute differences, eight bytes each.
 #[inline(always)]
-fn differences(a: u128, b: u128) -> u128 {
+fn differences(a: Vector, b: Vector) -> Vector {
     let (a, b) = (at::<u8>(a), at::<u8>(b));
     u64::build(|n| (8 * n..8 * n + 8).map(|k| u64::from(a(k).abs_diff(b(k)))).sum())
 }
 
 /// MPSADBW: four bytes of the source against eight places of the destination.
 #[inline(always)]
-fn sliding_differences(a: u128, b: u128, imm: u8) -> u128 {
+fn sliding_differences(a: Vector, b: Vector, imm: u8) -> Vector {
     let (from, against) = (usize::from(imm & 4), usize::from(imm & 3) * 4);
     let (a, b) = (at::<u8>(a), at::<u8>(b));
     u16::build(|n| (0..4).map(|k| u16::from(a(from + n + k).abs_diff(b(against + k)))).sum())
@@ -68,10 +72,10 @@ fn sliding_differences(a: u128, b: u128, imm: u8) -> u128 {
 
 /// PHMINPOSUW: the first smallest word, and its number above it.
 #[inline(always)]
-fn minimum(b: u128) -> u128 {
+fn minimum(b: Vector) -> Vector {
     let words = u16::split(b);
     // The word above its number: the smallest of these is the first of the smallest words.
     let keyed = (0..).zip(words).map(|(n, word)| u32::from(word) << 16 | n);
     let least = keyed.min().unwrap_or(0);
-    u128::from(least >> 16 | least << 16)
+    Vector::new((least >> 16 | least << 16).into())
 }

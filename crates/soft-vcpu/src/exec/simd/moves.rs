@@ -3,7 +3,7 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-use super::lanes::{at, sign_bits, Lane, LOW};
+use super::lanes::{at, sign_bits, Lane, Vector, LOW, LOW32};
 use super::operands::*;
 use crate::op::Handler;
 
@@ -21,7 +21,7 @@ pub(super) struct Copy;
 
 impl Compute for Copy {
     #[inline(always)]
-    fn apply<F: File>(_: u128, b: u128, _: u8) -> u128 {
+    fn apply<F: File>(_: Vector, b: Vector, _: u8) -> Vector {
         b
     }
 }
@@ -31,7 +31,7 @@ struct High;
 
 impl Compute for High {
     #[inline(always)]
-    fn apply<F: File>(_: u128, b: u128, _: u8) -> u128 {
+    fn apply<F: File>(_: Vector, b: Vector, _: u8) -> Vector {
         b >> 64
     }
 }
@@ -74,14 +74,14 @@ fn to_register(instruction: &Instruction) -> Option<Handler> {
             }
             xmm32 {
                 Movd: |_, b| b,
-                Movss: |a, b| a & !0xffff_ffff | b & 0xffff_ffff,
+                Movss: |a, b| a & !LOW32 | b & LOW32,
             }
         },
     }
 }
 
 /// Lanes 0 and 2 of 32 bits.
-const EVEN: u128 = 0xffff_ffff_0000_0000_ffff_ffff;
+const EVEN: Vector = Vector::new(0xffff_ffff_0000_0000_ffff_ffff);
 
 /// MOVD and MOVQ from a general register.
 fn from_general(instruction: &Instruction) -> Option<Handler> {
@@ -104,7 +104,7 @@ fn to_memory(instruction: &Instruction) -> Option<Handler> {
         | Mnemonic::Movntps
         | Mnemonic::Movntpd
         | Mnemonic::Movntdq => store_aligned,
-        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu => store::<Xmm, u128, Copy>,
+        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu => store::<Xmm, Vector, Copy>,
         Mnemonic::Movntq => store::<Mmx, u64, Copy>,
         Mnemonic::Movq if mmx => store::<Mmx, u64, Copy>,
         Mnemonic::Movd if mmx => store::<Mmx, u32, Copy>,
@@ -147,8 +147,8 @@ struct Extract<T>(std::marker::PhantomData<T>);
 
 impl<T: Lane + Into<u128>> Compute for Extract<T> {
     #[inline(always)]
-    fn apply<F: File>(_: u128, b: u128, imm: u8) -> u128 {
-        at::<T>(b)(usize::from(imm) % (F::BYTES / T::BYTES)).into()
+    fn apply<F: File>(_: Vector, b: Vector, imm: u8) -> Vector {
+        Vector::new(at::<T>(b)(usize::from(imm) % (F::BYTES / T::BYTES)).into())
     }
 }
 
@@ -156,8 +156,8 @@ struct ByteSigns;
 
 impl Compute for ByteSigns {
     #[inline(always)]
-    fn apply<F: File>(_: u128, b: u128, _: u8) -> u128 {
-        sign_bits(b)
+    fn apply<F: File>(_: Vector, b: Vector, _: u8) -> Vector {
+        Vector::new(sign_bits(b).into())
     }
 }
 
@@ -165,8 +165,10 @@ struct SingleSigns;
 
 impl Compute for SingleSigns {
     #[inline(always)]
-    fn apply<F: File>(_: u128, b: u128, _: u8) -> u128 {
-        b >> 31 & 1 | b >> 62 & 2 | b >> 93 & 4 | b >> 124 & 8
+    fn apply<F: File>(_: Vector, b: Vector, _: u8) -> Vector {
+        let (low, high) = (at::<u64>(b)(0), at::<u64>(b)(1));
+        let bits = low >> 31 & 1 | low >> 62 & 2 | high >> 29 & 4 | high >> 60 & 8;
+        Vector::new(bits.into())
     }
 }
 
@@ -174,7 +176,8 @@ struct DoubleSigns;
 
 impl Compute for DoubleSigns {
     #[inline(always)]
-    fn apply<F: File>(_: u128, b: u128, _: u8) -> u128 {
-        b >> 63 & 1 | b >> 126 & 2
+    fn apply<F: File>(_: Vector, b: Vector, _: u8) -> Vector {
+        let bits = at::<u64>(b)(0) >> 63 | at::<u64>(b)(1) >> 63 << 1;
+        Vector::new(bits.into())
     }
 }

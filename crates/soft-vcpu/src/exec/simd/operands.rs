@@ -6,13 +6,14 @@ use std::marker::PhantomData;
 use iced_x86::{Instruction, OpKind};
 use vcpu_events::Exception;
 
+use super::lanes::Vector;
 use crate::cpu::Cpu;
 use crate::int::{Data, Int};
 use crate::op::{Flow, Handler, Op, Step, Trap};
 
 /// What an instruction computes. `a` is the old destination, `b` the source, zero-extended.
 pub(super) trait Compute {
-    fn apply<F: File>(a: u128, b: u128, imm: u8) -> u128;
+    fn apply<F: File>(a: Vector, b: Vector, imm: u8) -> Vector;
 }
 
 /// A register file.
@@ -22,9 +23,9 @@ pub(super) trait File {
     /// Before everything else.
     fn begin(cpu: &mut Cpu) -> Result<(), Trap>;
     /// Zero-extended.
-    fn get(cpu: &Cpu, register: u8) -> u128;
+    fn get(cpu: &Cpu, register: u8) -> Vector;
     /// Truncated.
-    fn set(cpu: &mut Cpu, register: u8, value: u128);
+    fn set(cpu: &mut Cpu, register: u8, value: Vector);
     /// The instruction used the file but writes none of it.
     fn touch(cpu: &mut Cpu);
 }
@@ -39,12 +40,17 @@ impl File for Xmm {
         Ok(())
     }
     #[inline(always)]
-    fn get(cpu: &Cpu, register: u8) -> u128 {
-        cpu.sse.xmm[usize::from(register & 15)]
+    fn get(cpu: &Cpu, register: u8) -> Vector {
+        let at = &cpu.sse.xmm[usize::from(register & 15)];
+        // SAFETY: of the same size and alignment, and every value is valid. By its address, so that
+        // it is a vector from the beginning.
+        unsafe { std::ptr::from_ref(at).cast::<Vector>().read() }
     }
     #[inline(always)]
-    fn set(cpu: &mut Cpu, register: u8, value: u128) {
-        cpu.sse.xmm[usize::from(register & 15)] = value;
+    fn set(cpu: &mut Cpu, register: u8, value: Vector) {
+        let at = &mut cpu.sse.xmm[usize::from(register & 15)];
+        // SAFETY: as for `get`.
+        unsafe { std::ptr::from_mut(at).cast::<Vector>().write(value) };
     }
     #[inline(always)]
     fn touch(_: &mut Cpu) {}
@@ -60,13 +66,13 @@ impl File for Mmx {
         check_x87(cpu)
     }
     #[inline(always)]
-    fn get(cpu: &Cpu, register: u8) -> u128 {
-        cpu.x87.mmx(register).into()
+    fn get(cpu: &Cpu, register: u8) -> Vector {
+        Vector::new(cpu.x87.mmx(register).into())
     }
     #[inline(always)]
-    fn set(cpu: &mut Cpu, register: u8, value: u128) {
+    fn set(cpu: &mut Cpu, register: u8, value: Vector) {
         cpu.x87.enter_mmx();
-        cpu.x87.set_mmx(register, value as u64);
+        cpu.x87.set_mmx(register, value.bits() as u64);
     }
     #[inline(always)]
     fn touch(cpu: &mut Cpu) {
@@ -86,7 +92,7 @@ pub(super) fn check_x87(cpu: &mut Cpu) -> Result<(), Trap> {
 /// A source operand.
 pub(super) trait Source {
     /// Zero-extended.
-    fn get(cpu: &mut Cpu, op: &Op) -> Result<u128, Trap>;
+    fn get(cpu: &mut Cpu, op: &Op) -> Result<Vector, Trap>;
 }
 
 /// The second operand is a register.
@@ -102,28 +108,28 @@ pub(super) struct Imm;
 
 impl<F: File> Source for Reg<F> {
     #[inline(always)]
-    fn get(cpu: &mut Cpu, op: &Op) -> Result<u128, Trap> {
+    fn get(cpu: &mut Cpu, op: &Op) -> Result<Vector, Trap> {
         Ok(F::get(cpu, op.src))
     }
 }
 
 impl<T: Int> Source for Gpr<T> {
     #[inline(always)]
-    fn get(cpu: &mut Cpu, op: &Op) -> Result<u128, Trap> {
-        Ok(T::get(&cpu.gpr, op.src).wide())
+    fn get(cpu: &mut Cpu, op: &Op) -> Result<Vector, Trap> {
+        Ok(Vector::new(T::get(&cpu.gpr, op.src).wide()))
     }
 }
 
 impl<T: Data> Source for Mem<T> {
     #[inline(always)]
-    fn get(cpu: &mut Cpu, op: &Op) -> Result<u128, Trap> {
-        cpu.load::<T>(op).map(T::wide)
+    fn get(cpu: &mut Cpu, op: &Op) -> Result<Vector, Trap> {
+        cpu.load::<T>(op).map(|value| Vector::new(value.wide()))
     }
 }
 
 impl Source for Aligned {
     #[inline(always)]
-    fn get(cpu: &mut Cpu, op: &Op) -> Result<u128, Trap> {
+    fn get(cpu: &mut Cpu, op: &Op) -> Result<Vector, Trap> {
         let at = cpu.read_address(op, 16)?;
         match at & 15 {
             0 => cpu.read(op.seg, at),
@@ -134,8 +140,8 @@ impl Source for Aligned {
 
 impl Source for Imm {
     #[inline(always)]
-    fn get(_: &mut Cpu, op: &Op) -> Result<u128, Trap> {
-        Ok(u128::from(op.imm as u8))
+    fn get(_: &mut Cpu, op: &Op) -> Result<Vector, Trap> {
+        Ok(Vector::new(u128::from(op.imm as u8)))
     }
 }
 
@@ -151,17 +157,17 @@ pub(super) fn compute<F: File, S: Source, C: Compute>(cpu: &mut Cpu, op: &Op) ->
 /// From a register of `F` into a general register.
 pub(super) fn to_gpr<F: File, T: Int, C: Compute>(cpu: &mut Cpu, op: &Op) -> Step {
     F::begin(cpu)?;
-    let result = C::apply::<F>(0, F::get(cpu, op.src), op.imm as u8);
+    let result = C::apply::<F>(Vector::ZERO, F::get(cpu, op.src), op.imm as u8);
     F::touch(cpu);
-    T::set(&mut cpu.gpr, op.dst, T::from_wide(result));
+    T::set(&mut cpu.gpr, op.dst, T::from_wide(result.bits()));
     Ok(Flow::Next)
 }
 
 /// From a register of `F` into memory of any alignment.
 pub(super) fn store<F: File, T: Data, C: Compute>(cpu: &mut Cpu, op: &Op) -> Step {
     F::begin(cpu)?;
-    let result = C::apply::<F>(0, F::get(cpu, op.src), op.imm as u8);
-    cpu.store(op, T::from_wide(result))?;
+    let result = C::apply::<F>(Vector::ZERO, F::get(cpu, op.src), op.imm as u8);
+    cpu.store(op, T::from_wide(result.bits()))?;
     F::touch(cpu);
     Ok(Flow::Next)
 }
@@ -223,7 +229,7 @@ pub(super) fn xmm<C: Compute>(instruction: &Instruction) -> Option<Handler> {
 
 /// Form `xmm, xmm/m128` without alignment.
 pub(super) fn xmm_unaligned<C: Compute>(instruction: &Instruction) -> Option<Handler> {
-    part::<u128, C>(instruction)
+    part::<Vector, C>(instruction)
 }
 
 /// Form `xmm, xmm/m64`.
@@ -261,10 +267,10 @@ macro_rules! table {
                     #[inline(always)]
                     #[allow(unused_variables)]
                     fn apply<F: $crate::exec::simd::operands::File>(
-                        $a: u128,
-                        $b: u128,
+                        $a: $crate::exec::simd::lanes::Vector,
+                        $b: $crate::exec::simd::lanes::Vector,
                         imm: u8,
-                    ) -> u128 {
+                    ) -> $crate::exec::simd::lanes::Vector {
                         $(let $imm = imm;)?
                         $body
                     }

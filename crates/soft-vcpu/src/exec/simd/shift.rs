@@ -3,23 +3,23 @@
 
 use iced_x86::{Instruction, OpKind};
 
-use super::lanes::map;
+use super::lanes::{at, map, Lane, Vector};
 use super::operands::{both, compute, is_mmx, table, Compute, Imm, Mmx, Xmm};
 use crate::op::Handler;
 
 pub(super) fn select(instruction: &Instruction) -> Option<Handler> {
     table! { instruction;
         shift {
-            Psllw: |a, b| map(a, |a: u16| count(b).and_then(|n| a.checked_shl(n)).unwrap_or(0)),
-            Pslld: |a, b| map(a, |a: u32| count(b).and_then(|n| a.checked_shl(n)).unwrap_or(0)),
-            Psllq: |a, b| map(a, |a: u64| count(b).and_then(|n| a.checked_shl(n)).unwrap_or(0)),
-            Psrlw: |a, b| map(a, |a: u16| count(b).and_then(|n| a.checked_shr(n)).unwrap_or(0)),
-            Psrld: |a, b| map(a, |a: u32| count(b).and_then(|n| a.checked_shr(n)).unwrap_or(0)),
-            Psrlq: |a, b| map(a, |a: u64| count(b).and_then(|n| a.checked_shr(n)).unwrap_or(0)),
-            Psraw: |a, b| map(a, |a: i16| a >> count(b).unwrap_or(15).min(15)),
-            Psrad: |a, b| map(a, |a: i32| a >> count(b).unwrap_or(31).min(31)),
-            Pslldq: |a, b| a.checked_shl(8 * b as u32).unwrap_or(0),
-            Psrldq: |a, b| a.checked_shr(8 * b as u32).unwrap_or(0),
+            Psllw: |a, b| shift_out(a, b, |a: u16, n| a << n),
+            Pslld: |a, b| shift_out(a, b, |a: u32, n| a << n),
+            Psllq: |a, b| shift_out(a, b, |a: u64, n| a << n),
+            Psrlw: |a, b| shift_out(a, b, |a: u16, n| a >> n),
+            Psrld: |a, b| shift_out(a, b, |a: u32, n| a >> n),
+            Psrlq: |a, b| shift_out(a, b, |a: u64, n| a >> n),
+            Psraw: |a, b| { let n = count(b).min(15); map(a, |a: i16| a >> n) },
+            Psrad: |a, b| { let n = count(b).min(31); map(a, |a: i32| a >> n) },
+            Pslldq: |a, b| if count(b) < 16 { a << (8 * count(b)) } else { Vector::ZERO },
+            Psrldq: |a, b| if count(b) < 16 { a >> (8 * count(b)) } else { Vector::ZERO },
         }
     }
 }
@@ -33,8 +33,17 @@ fn shift<C: Compute>(instruction: &Instruction) -> Option<Handler> {
     }
 }
 
-/// The count is all of the low 64 bits.
+/// The count: all of the low 64 bits.
 #[inline(always)]
-fn count(b: u128) -> Option<u32> {
-    u32::try_from(b as u64).ok()
+fn count(b: Vector) -> usize {
+    at::<u64>(b)(0) as usize
+}
+
+/// Each lane shifted by a count below its width, or 0.
+#[inline(always)]
+fn shift_out<T: Lane>(a: Vector, b: Vector, f: impl Fn(T, usize) -> T) -> Vector {
+    match count(b) {
+        n if n < 8 * T::BYTES => map(a, |a| f(a, n)),
+        _ => Vector::ZERO,
+    }
 }

@@ -3,7 +3,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::lanes::{at, with, zip, Lane, LOW};
+use super::lanes::{at, map, with, Lane, Vector, LOW};
 use super::operands::*;
 use crate::op::Handler;
 
@@ -63,7 +63,8 @@ fn shuffles(instruction: &Instruction) -> Option<Handler> {
             Pshufhw: |_, b, imm| b & LOW | shuffle_words(b >> 64, imm) << 64,
             Shufps: |a, b, imm| shuffle_singles(a, b, imm),
             Shufpd: |a, b, imm| {
-                a >> (64 * (imm & 1)) & LOW | (b >> (64 * (imm >> 1 & 1))) << 64
+                let lane = |n: u8| usize::from(imm >> n & 1);
+                u64::join([at::<u64>(a)(lane(0)), at::<u64>(b)(lane(1))])
             },
         }
     }
@@ -105,16 +106,16 @@ fn extensions(instruction: &Instruction) -> Option<Handler> {
 fn inserts(instruction: &Instruction) -> Option<Handler> {
     table! { instruction;
         insert8 {
-            Pinsrb: |a, b, imm| with(a, imm, b as u8),
+            Pinsrb: |a, b, imm| with(a, imm, at::<u8>(b)(0)),
         }
         insert16 {
-            Pinsrw: |a, b, imm| with(a, imm & (F::BYTES / 2 - 1) as u8, b as u16),
+            Pinsrw: |a, b, imm| with(a, imm & (F::BYTES / 2 - 1) as u8, at::<u16>(b)(0)),
         }
         insert32 {
-            Pinsrd: |a, b, imm| with(a, imm, b as u32),
+            Pinsrd: |a, b, imm| with(a, imm, at::<u32>(b)(0)),
         }
         insert64 {
-            Pinsrq: |a, b, imm| with(a, imm, b as u64),
+            Pinsrq: |a, b, imm| with(a, imm, at::<u64>(b)(0)),
         }
     }
 }
@@ -158,29 +159,29 @@ struct InsertSingle<const REGISTER: bool>;
 
 impl<const REGISTER: bool> Compute for InsertSingle<REGISTER> {
     #[inline(always)]
-    fn apply<F: File>(a: u128, b: u128, imm: u8) -> u128 {
+    fn apply<F: File>(a: Vector, b: Vector, imm: u8) -> Vector {
         let from = if REGISTER { imm >> 6 } else { 0 };
         let inserted = with(a, imm >> 4 & 3, at::<u32>(b)(from.into()));
-        blend::<u32>(inserted, 0, imm & 15)
+        blend::<u32>(inserted, Vector::ZERO, imm & 15)
     }
 }
 
 /// The lowest lanes of both by turns, the first operand's below.
 #[inline(always)]
-fn interleave<T: Lane>(a: u128, b: u128) -> u128 {
+fn interleave<T: Lane>(a: Vector, b: Vector) -> Vector {
     let (a, b) = (at::<T>(a), at::<T>(b));
     T::build(|n| if n & 1 == 0 { a(n / 2) } else { b(n / 2) })
 }
 
 /// The high half of a register of `F`.
 #[inline(always)]
-fn high<F: File>(value: u128) -> u128 {
+fn high<F: File>(value: Vector) -> Vector {
     value >> (4 * F::BYTES)
 }
 
 /// The lanes of the first operand, narrower, below those of the second.
 #[inline(always)]
-fn pack<F: File, S: Lane, T: Lane>(a: u128, b: u128, narrow: impl Fn(S) -> T) -> u128 {
+fn pack<F: File, S: Lane, T: Lane>(a: Vector, b: Vector, narrow: impl Fn(S) -> T) -> Vector {
     let count = F::BYTES / S::BYTES;
     let (a, b) = (at::<S>(a), at::<S>(b));
     T::build(|n| narrow(if n < count { a(n) } else { b(n - count) }))
@@ -188,9 +189,9 @@ fn pack<F: File, S: Lane, T: Lane>(a: u128, b: u128, narrow: impl Fn(S) -> T) ->
 
 /// PSHUFB: each byte's number, or 0 if bit 7 is set.
 #[inline(always)]
-fn shuffle_bytes<F: File>(a: u128, b: u128) -> u128 {
+fn shuffle_bytes<F: File>(a: Vector, b: Vector) -> Vector {
     let bytes = at::<u8>(a);
-    zip(b, 0, |from: u8, _| match from & 0x80 {
+    map(b, |from: u8| match from & 0x80 {
         0 => bytes(usize::from(from) & (F::BYTES - 1)),
         _ => 0,
     })
@@ -198,44 +199,42 @@ fn shuffle_bytes<F: File>(a: u128, b: u128) -> u128 {
 
 /// PALIGNR: bytes from both operands side by side, the first one's above.
 #[inline(always)]
-fn align<F: File>(a: u128, b: u128, imm: u8) -> u128 {
-    let (bits, shift) = (8 * F::BYTES as u32, 8 * u32::from(imm));
+fn align<F: File>(a: Vector, b: Vector, imm: u8) -> Vector {
+    let (bits, shift) = (8 * F::BYTES, 8 * usize::from(imm));
     match shift {
         0 => b,
         _ if shift < bits => b >> shift | a << (bits - shift),
         _ if shift < 2 * bits => a >> (shift - bits),
-        _ => 0,
+        _ => Vector::ZERO,
     }
 }
 
 /// The four low words, in the places of which the immediate has two bits each.
 #[inline(always)]
-fn shuffle_words(b: u128, imm: u8) -> u128 {
-    let words = b as u64;
+fn shuffle_words(b: Vector, imm: u8) -> Vector {
+    let words = at::<u64>(b)(0);
     let word = |n: u32| words >> (16 * (imm >> (2 * n) & 3)) & 0xffff;
-    (word(0) | word(1) << 16 | word(2) << 32 | word(3) << 48).into()
+    Vector::new((word(0) | word(1) << 16 | word(2) << 32 | word(3) << 48).into())
 }
 
 /// Two lanes of each operand, the first one's below.
 #[inline(always)]
-fn shuffle_singles(a: u128, b: u128, imm: u8) -> u128 {
+fn shuffle_singles(a: Vector, b: Vector, imm: u8) -> Vector {
     let (a, b) = (at::<u32>(a), at::<u32>(b));
     let from = |n: u32| usize::from(imm >> (2 * n) & 3);
-    let low = u64::from(a(from(0))) | u64::from(a(from(1))) << 32;
-    let high = u64::from(b(from(2))) | u64::from(b(from(3))) << 32;
-    u128::from(low) | u128::from(high) << 64
+    u32::join([a(from(0)), a(from(1)), b(from(2)), b(from(3))])
 }
 
 /// Lanes of the second operand where the immediate has a 1.
 #[inline(always)]
-fn blend<T: Lane>(a: u128, b: u128, imm: u8) -> u128 {
+fn blend<T: Lane>(a: Vector, b: Vector, imm: u8) -> Vector {
     let (a, b) = (at::<T>(a), at::<T>(b));
     T::build(|n| if imm >> (n & 7) & 1 == 0 { a(n) } else { b(n) })
 }
 
 /// The lowest lanes, wider.
 #[inline(always)]
-fn extend<S: Lane, T: Lane + From<S>>(b: u128) -> u128 {
+fn extend<S: Lane, T: Lane + From<S>>(b: Vector) -> Vector {
     let lanes = at::<S>(b);
     T::build(|n| lanes(n).into())
 }

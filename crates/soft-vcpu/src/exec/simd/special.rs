@@ -3,7 +3,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::lanes::{at, compare, sign_bits, Lane, Ones, LOW};
+use super::lanes::{at, compare, sign_bits, Lane, Ones, Vector, LOW};
 use super::operands::*;
 use crate::cpu::Cpu;
 use crate::flags::bit;
@@ -59,7 +59,7 @@ fn movdq2q(cpu: &mut Cpu, op: &Op) -> Step {
 /// there may be then is the implementation's choice).
 fn maskmov<F: File>(cpu: &mut Cpu, op: &Op) -> Step {
     F::begin(cpu)?;
-    let mask = sign_bits(F::get(cpu, op.third)) as u32;
+    let mask = sign_bits(F::get(cpu, op.third));
     let bytes = at::<u8>(F::get(cpu, op.src));
     if mask != 0 {
         let address_mask = ADDRESS_MASK[usize::from(op.asize & 3)];
@@ -80,7 +80,7 @@ fn maskmov<F: File>(cpu: &mut Cpu, op: &Op) -> Step {
 /// PTEST: ZF and CF, the other status flags are cleared.
 fn ptest<S: Source>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = S::get(cpu, op)?;
-    let a = Xmm::get(cpu, op.dst);
+    let (a, b) = (Xmm::get(cpu, op.dst).bits(), b.bits());
     let zf = if a & b == 0 { bit::ZF } else { 0 };
     let cf = if !a & b == 0 { bit::CF } else { 0 };
     cpu.flags.set_status(zf | cf);
@@ -91,7 +91,7 @@ fn ptest<S: Source>(cpu: &mut Cpu, op: &Op) -> Step {
 fn blendv<S: Source, T: Lane + Ones + PartialOrd>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = S::get(cpu, op)?;
     let a = Xmm::get(cpu, op.dst);
-    let mask = compare(Xmm::get(cpu, 0), 0, |lane: T, zero| lane < zero);
+    let mask = compare(Xmm::get(cpu, 0), Vector::ZERO, |lane: T, zero| lane < zero);
     Xmm::set(cpu, op.dst, a & !mask | b & mask);
     Ok(Flow::Next)
 }

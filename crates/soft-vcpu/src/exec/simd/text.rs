@@ -4,7 +4,7 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::lanes::Lane;
+use super::lanes::{Lane, Vector};
 use super::operands::{is_memory, File, Mem, Reg, Source, Xmm};
 use crate::cpu::Cpu;
 use crate::flags::bit;
@@ -16,17 +16,17 @@ pub(super) fn select(instruction: &Instruction) -> Option<Handler> {
     let memory = instruction.op_count() == 3 && is_memory(instruction, 1);
     Some(match (instruction.mnemonic(), memory) {
         (Mnemonic::Pcmpistri, false) => index::<Reg<Xmm>, Implicit>,
-        (Mnemonic::Pcmpistri, true) => index::<Mem<u128>, Implicit>,
+        (Mnemonic::Pcmpistri, true) => index::<Mem<Vector>, Implicit>,
         (Mnemonic::Pcmpistrm, false) => mask::<Reg<Xmm>, Implicit>,
-        (Mnemonic::Pcmpistrm, true) => mask::<Mem<u128>, Implicit>,
+        (Mnemonic::Pcmpistrm, true) => mask::<Mem<Vector>, Implicit>,
         (Mnemonic::Pcmpestri, false) => index::<Reg<Xmm>, Explicit<u32>>,
-        (Mnemonic::Pcmpestri, true) => index::<Mem<u128>, Explicit<u32>>,
+        (Mnemonic::Pcmpestri, true) => index::<Mem<Vector>, Explicit<u32>>,
         (Mnemonic::Pcmpestrm, false) => mask::<Reg<Xmm>, Explicit<u32>>,
-        (Mnemonic::Pcmpestrm, true) => mask::<Mem<u128>, Explicit<u32>>,
+        (Mnemonic::Pcmpestrm, true) => mask::<Mem<Vector>, Explicit<u32>>,
         (Mnemonic::Pcmpestri64, false) => index::<Reg<Xmm>, Explicit<u64>>,
-        (Mnemonic::Pcmpestri64, true) => index::<Mem<u128>, Explicit<u64>>,
+        (Mnemonic::Pcmpestri64, true) => index::<Mem<Vector>, Explicit<u64>>,
         (Mnemonic::Pcmpestrm64, false) => mask::<Reg<Xmm>, Explicit<u64>>,
-        (Mnemonic::Pcmpestrm64, true) => mask::<Mem<u128>, Explicit<u64>>,
+        (Mnemonic::Pcmpestrm64, true) => mask::<Mem<Vector>, Explicit<u64>>,
         _ => return None,
     })
 }
@@ -62,8 +62,8 @@ impl<T: Int> Length for Explicit<T> {
 }
 
 impl Text {
-    fn new<L: Length>(cpu: &Cpu, register: u8, value: u128, imm: u8) -> Self {
-        fn widen<T: Lane + Into<i32>>(value: u128) -> [i32; 16] {
+    fn new<L: Length>(cpu: &Cpu, register: u8, value: Vector, imm: u8) -> Self {
+        fn widen<T: Lane + Into<i32>>(value: Vector) -> [i32; 16] {
             let lanes = T::split(value);
             let mut elements = [0; 16];
             for (element, lane) in elements.iter_mut().zip(lanes.as_ref()) {
@@ -135,7 +135,7 @@ fn aggregate(a: &Text, b: &Text, imm: u8) -> u32 {
 }
 
 /// IntRes2 and its flags.
-fn compare<L: Length>(cpu: &mut Cpu, a: u128, b: u128, imm: u8) -> u32 {
+fn compare<L: Length>(cpu: &mut Cpu, a: Vector, b: Vector, imm: u8) -> u32 {
     let (a, b) = (Text::new::<L>(cpu, RAX, a, imm), Text::new::<L>(cpu, RDX, b, imm));
     let inverted = match imm >> 4 & 3 {
         1 => low_bits(count(imm)),
@@ -174,7 +174,7 @@ fn mask<S: Source, L: Length>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = match imm & 0x41 {
         0x40 => u8::build(|n| if result >> (n & 31) & 1 != 0 { 0xff } else { 0 }),
         0x41 => u16::build(|n| if result >> (n & 31) & 1 != 0 { 0xffff } else { 0 }),
-        _ => result.into(),
+        _ => Vector::new(result.into()),
     };
     Xmm::set(cpu, 0, value);
     Ok(Flow::Next)
