@@ -77,5 +77,5 @@ fn minimum(b: Vector) -> Vector {
     // The word above its number: the smallest of these is the first of the smallest words.
     let keyed = (0..).zip(words).map(|(n, word)| u32::from(word) << 16 | n);
     let least = keyed.min().unwrap_or(0);
-    Vector::new((least >> 16 | least << 16).into())
+    Vector::new(least.rotate_left(16).into())
 }

@@ -100,7 +100,7 @@ fn a_masked_move_touches_only_the_pages_of_its_bytes() {
         state.xmm[1] = 0x80 << 16 | 0x80 << 56;
     });
     assert_eq!(run_at(&mut machine, &bytes, end - 8), None);
-    assert_eq!(machine.read_u64(end - 8).to_le_bytes(), *b"\0\02\0\0\0\07");
+    assert_eq!(machine.read_u64(end - 8).to_le_bytes(), [0, 0, b'2', 0, 0, 0, 0, b'7']);
     machine.state(|state| state.xmm[1] = 0);
     assert_eq!(run_at(&mut machine, &bytes, end), None);
 }
@@ -153,7 +153,7 @@ fn real_mode_has_sse_once_it_is_enabled() {
     let mut machine = Machine::real();
     machine.vcpu.set_exception_exits(u32::MAX);
     machine.write(0x5000, &[0x80; 16]);
-    let mut run = |machine: &mut Machine| {
+    let run = |machine: &mut Machine| {
         machine.state(|state| state.gpr[6] = 0x5000);
         machine.run(|a| {
             a.movdqa(xmm3, xmmword_ptr(si))?;
