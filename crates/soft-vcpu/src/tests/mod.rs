@@ -3,7 +3,7 @@
 
 mod branch;
 mod code;
-mod control;
+
 mod delivery;
 mod far;
 mod machine;
@@ -11,6 +11,7 @@ mod mmio;
 mod paging;
 mod running;
 mod simd;
+mod system;
 mod tables;
 mod tlb;
 mod x87;
