@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Tests of the CPU as a whole.
 
+mod alu;
 mod branch;
 mod code;
 
 mod delivery;
 mod far;
+mod exchange;
 mod machine;
 mod mmio;
 mod paging;
 mod running;
 mod simd;
 mod system;
+mod stack;
 mod tables;
 mod tlb;
 mod x87;
