@@ -6,15 +6,15 @@ mod branch;
 mod code;
 
 mod delivery;
-mod far;
 mod exchange;
+mod far;
 mod machine;
 mod mmio;
 mod paging;
 mod running;
 mod simd;
-mod system;
 mod stack;
+mod system;
 mod tables;
 mod tlb;
 mod x87;
