@@ -22,6 +22,21 @@ pub(crate) enum Request {
     MsrWrite { index: u32, value: u64 },
 }
 
+impl Request {
+    /// The access without the value. A write that was made stays made, whatever an instruction
+    /// that starts again finds in its source: another vCPU may have changed that.
+    fn place(self) -> Self {
+        match self {
+            Request::PortWrite { port, size, .. } => Request::PortWrite { port, size, value: 0 },
+            Request::MmioWrite { address, size, .. } => {
+                Request::MmioWrite { address, size, value: 0 }
+            }
+            Request::MsrWrite { index, .. } => Request::MsrWrite { index, value: 0 },
+            read => read,
+        }
+    }
+}
+
 /// An MSR does not exist, or not with this value: the instruction raises #GP(0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneralProtection;
@@ -44,7 +59,7 @@ impl IoLog {
     /// has to stop.
     pub fn access(&mut self, request: Request) -> Option<Answer> {
         if let Some((made, answer)) = self.done.get(self.used) {
-            if *made == request {
+            if made.place() == request.place() {
                 let answer = *answer;
                 self.used += 1;
                 return Some(answer);

@@ -28,16 +28,17 @@ pub(super) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
 }
 
 /// The destination is left alone, upper half and all, where there is no bit: what all processors
-/// do and programs count on. Flags other than ZF are undefined; they stay.
+/// do and programs count on. Flags other than ZF are undefined; here, as on AMD's, PF is the
+/// index's and the others are clear.
 #[inline(always)]
 fn scan<T: Int>(cpu: &mut Cpu, op: &Op, source: T, index: u32) -> Step {
-    let none = source.zx() == 0;
-    if !none {
-        T::set(&mut cpu.gpr, op.dst, T::from_u64(u64::from(index)));
+    if source.zx() == 0 {
+        cpu.flags.result_with(0u32, false, false);
+        return Ok(Flow::Next);
     }
-    if cpu.flags.zf() != none {
-        cpu.flags.set_zf(none);
-    }
+    T::set(&mut cpu.gpr, op.dst, T::from_u64(u64::from(index)));
+    // Not 0, even if the index is.
+    cpu.flags.result_with(index | 0x100, false, false);
     Ok(Flow::Next)
 }
 
