@@ -74,6 +74,11 @@ fn sine(angle: &Angle, turn: u32) -> Exact {
 
 fn tangent(angle: &Angle) -> Exact {
     let z = series::square(&angle.rest);
+    if angle.rest.exp < -40 && angle.octants == 0 {
+        // What follows 1 + z / 3 is out of sight, and a quotient would lose what is in sight.
+        let size = times(&angle.rest, ONE + z / 3);
+        return Exact { negative: angle.negative, ..inexact(size) };
+    }
     let (sine, cosine) = (times(&angle.rest, series::sine(z)), floating(series::cosine(z)));
     // Octants 1 and 2 of 4 are beyond pi/4 of a zero.
     let (size, negative) = match angle.octants & 3 {
@@ -272,5 +277,9 @@ fn of_ratio(t: &Exact) -> Exact {
 
 /// Of a number up to 1/16: always less than it.
 fn small_arc_tangent(u: &Exact) -> Exact {
+    if u.exp < -64 && u.sig & 1 != 0 {
+        // By less than what is cut off of the number anyhow.
+        return *u;
+    }
     times(u, series::arc_tangent(series::square(u)).min(ONE - 1))
 }
