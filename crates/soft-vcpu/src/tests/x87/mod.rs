@@ -3,6 +3,8 @@
 
 mod native;
 mod operands;
+mod reference;
+mod state;
 
 use native::{Instruction, Side};
 use operands::Random;
