@@ -177,7 +177,7 @@ impl X87 {
     #[inline(always)]
     pub fn summarize(&mut self) {
         let pending = self.status & !self.control & status::EXCEPTIONS != 0;
-        self.status = self.status & !(status::ES | status::B);
+        self.status &= !(status::ES | status::B);
         if pending {
             self.status |= status::ES | status::B;
         }
