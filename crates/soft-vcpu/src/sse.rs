@@ -21,12 +21,18 @@ pub(crate) mod mxcsr {
     pub const DE: u32 = 1 << 1;
     /// Division by zero.
     pub const ZE: u32 = 1 << 2;
+    /// Overflow.
+    pub const OE: u32 = 1 << 3;
     /// Underflow.
     pub const UE: u32 = 1 << 4;
+    /// Inexact result.
+    pub const PE: u32 = 1 << 5;
     /// All six flags; they are sticky.
     pub const FLAGS: u32 = 0x3f;
     /// The flags whose exceptions are found before the computation, which then does not take place.
     pub const BEFORE: u32 = IE | DE | ZE;
+    /// Operands that are denormal become 0.
+    pub const DAZ: u32 = 1 << 6;
     /// How far left of its flag each mask is.
     pub const MASK_SHIFT: u32 = 7;
     /// All six masks.

@@ -41,9 +41,6 @@ macro_rules! comparisons {
                 );
                 (flags, after)
             }
-            fn is_tiny(_: u64) -> bool {
-                false
-            }
         }
         impl Comparison for $name {
             type Source = $source;

@@ -46,9 +46,6 @@ macro_rules! from_integer {
                 );
                 (a, after)
             }
-            fn is_tiny(_: __m128i) -> bool {
-                false
-            }
         }
         impl FromInteger for $name {
             type Integer = $integer;
@@ -80,9 +77,6 @@ macro_rules! to_integer {
                     r = out(reg) result, b = in(xmm_reg) b,
                 );
                 (result, after)
-            }
-            fn is_tiny(_: $integer) -> bool {
-                false
             }
         }
         impl ToInteger for $name {

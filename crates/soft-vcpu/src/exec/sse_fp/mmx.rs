@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Conversions between XMM and MMX registers: those between XMM registers, in the low half.
+//!
+//! The registers become MMX's before the conversion, which may raise #XM.
 
 use super::native::{from_host, run, to_host};
 use super::packed::{load, Packed};
@@ -11,9 +13,8 @@ use crate::op::{Flow, Op, Step};
 pub(super) fn from_register<P: Packed, const KEEP: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.x87_ready()?;
     let source = cpu.x87.mmx(op.src);
-    from_finish::<P, KEEP>(cpu, op, source)?;
     cpu.x87.enter_mmx();
-    Ok(Flow::Next)
+    from_finish::<P, KEEP>(cpu, op, source)
 }
 
 /// CVTPI2PS and CVTPI2PD from memory: the x87 FPU has no part in it.
@@ -32,20 +33,21 @@ fn from_finish<P: Packed, const KEEP: bool>(cpu: &mut Cpu, op: &Op, source: u64)
 
 /// To an MMX register, from `T` in an XMM register.
 pub(super) fn to_register<P: Packed, T: Data>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.x87_ready()?;
     let source = T::from_wide(cpu.sse.get(op.src)).wide();
     to_finish::<P>(cpu, op, source)
 }
 
 /// To an MMX register, from `T` in memory.
 pub(super) fn to_register_from_memory<P: Packed, T: Data>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.x87_ready()?;
     let source = load::<T>(cpu, op)?;
     to_finish::<P>(cpu, op, source)
 }
 
 fn to_finish<P: Packed>(cpu: &mut Cpu, op: &Op, source: u128) -> Step {
-    cpu.x87_ready()?;
-    let result = from_host(run::<P>(cpu, to_host(0), to_host(source))?);
     cpu.x87.enter_mmx();
+    let result = from_host(run::<P>(cpu, to_host(0), to_host(source))?);
     cpu.x87.set_mmx(op.dst, result as u64);
     Ok(Flow::Next)
 }

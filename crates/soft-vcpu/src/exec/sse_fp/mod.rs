@@ -7,6 +7,7 @@
 mod compare;
 mod convert;
 mod dot;
+mod lanes;
 mod mmx;
 mod native;
 mod packed;

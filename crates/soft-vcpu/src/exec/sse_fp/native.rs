@@ -11,7 +11,7 @@ use vcpu_events::Exception;
 use crate::cpu::Cpu;
 use crate::op::Trap;
 use crate::spec::cr4;
-use crate::sse::mxcsr::{BEFORE, FLAGS, FTZ, MASKS, MASK_SHIFT, UE};
+use crate::sse::mxcsr::{BEFORE, FLAGS, FTZ, MASKS, MASK_SHIFT, OE, PE, UE};
 use crate::sse::MXCSR_RESET;
 
 /// The vector of #XM.
@@ -30,9 +30,15 @@ pub(super) trait Operation {
     /// Runs it under `mxcsr`, which masks all exceptions and has no flag set; gives the register's
     /// content afterwards. The host's own is then as before, but without flags.
     fn exact(a: Self::A, b: Self::B, mxcsr: u32) -> (Self::R, u32);
-    /// Whether a lane of the result is tiny: what underflow is while it is not masked, exact or
-    /// not (SDM vol. 1, "Numeric Underflow Exception (#U)").
-    fn is_tiny(result: Self::R) -> bool;
+    /// Whether the result is tiny, or a lane of it: an underflow, where that is not masked.
+    fn is_tiny(_: Self::R) -> bool {
+        false
+    }
+    /// Whether the inexact flag stands in spite of an underflow or overflow that `mxcsr` does not
+    /// mask.
+    fn is_inexact(_: Self::A, _: Self::B, _: Self::R, _mxcsr: u32) -> bool {
+        true
+    }
 }
 
 /// Carries out an operation for the guest.
@@ -63,6 +69,9 @@ fn run_exact<O: Operation>(cpu: &mut Cpu, a: O::A, b: O::B) -> Result<O::R, Trap
     let mut raised = after & FLAGS;
     if unmasked & UE != 0 && O::is_tiny(result) {
         raised |= UE;
+    }
+    if raised & unmasked & (OE | UE) != 0 && !O::is_inexact(a, b, result, guest) {
+        raised &= !PE;
     }
     raise(cpu, raised, unmasked).map(|()| result)
 }
@@ -100,41 +109,6 @@ pub(super) fn to_host(value: u128) -> __m128i {
 pub(super) fn from_host(value: __m128i) -> u128 {
     // SAFETY: as for `to_host`.
     unsafe { std::mem::transmute(value) }
-}
-
-/// No lane is tiny: the operation cannot underflow.
-pub(super) fn never<R>(_: R) -> bool {
-    false
-}
-
-/// Four lanes of single precision.
-pub(super) fn ps(value: __m128i) -> bool {
-    let bits = from_host(value);
-    (0..4).any(|n| is_tiny_single((bits >> (32 * n)) as u32))
-}
-
-/// Two lanes of double precision.
-pub(super) fn pd(value: __m128i) -> bool {
-    let bits = from_host(value);
-    is_tiny_double(bits as u64) || is_tiny_double((bits >> 64) as u64)
-}
-
-/// Lane 0, of single precision.
-pub(super) fn ss(value: __m128i) -> bool {
-    is_tiny_single(from_host(value) as u32)
-}
-
-/// Lane 0, of double precision.
-pub(super) fn sd(value: __m128i) -> bool {
-    is_tiny_double(from_host(value) as u64)
-}
-
-fn is_tiny_single(bits: u32) -> bool {
-    f32::from_bits(bits).is_subnormal()
-}
-
-fn is_tiny_double(bits: u64) -> bool {
-    f64::from_bits(bits).is_subnormal()
 }
 
 /// The two ways to run an instruction: `native!(quick; "template", operands)` gives MXCSR after it,

@@ -4,7 +4,9 @@
 
 use std::arch::x86_64::__m128i;
 
-use super::native::{self, from_host, native, run, to_host, Operation};
+use super::lanes::Compute::*;
+use super::lanes::{narrow, pd, ps, sd, ss, Lanes, NONE};
+use super::native::{from_host, native, run, to_host, Operation};
 use crate::cpu::Cpu;
 use crate::int::Data;
 use crate::op::{Flow, Op, Step, Trap};
@@ -45,9 +47,9 @@ pub(super) fn load<T: Data>(cpu: &mut Cpu, op: &Op) -> Result<u128, Trap> {
     Ok(cpu.read::<T>(op.seg, at)?.wide())
 }
 
-/// `Name: "instruction", what it reads of memory, which lanes of the result can be tiny`.
+/// `Name: "instruction", what it reads of memory, lanes that can underflow and overflow`.
 macro_rules! packed {
-    ($($(#[$doc:meta])* $name:ident $(<$p:ident>)?: $mnemonic:literal, $source:ty, $tiny:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $(<$p:ident>)?: $mnemonic:literal, $source:ty, $lanes:expr;)*) => {$(
         $(#[$doc])*
         pub(super) struct $name $(<const $p: u8>)?;
         impl $(<const $p: u8>)? Operation for $name $(<$p>)? {
@@ -71,7 +73,13 @@ macro_rules! packed {
                 (a, after)
             }
             fn is_tiny(result: __m128i) -> bool {
-                native::$tiny(result)
+                const LANES: Option<Lanes> = $lanes;
+                LANES.is_some_and(|lanes| lanes.is_tiny(from_host(result)))
+            }
+            fn is_inexact(a: __m128i, b: __m128i, result: __m128i, mxcsr: u32) -> bool {
+                const LANES: Option<Lanes> = $lanes;
+                let (a, b, result) = (from_host(a), from_host(b), from_host(result));
+                LANES.is_none_or(|lanes| lanes.is_inexact(a, b, result, mxcsr))
             }
         }
         impl $(<const $p: u8>)? Packed for $name $(<$p>)? {
@@ -81,66 +89,66 @@ macro_rules! packed {
 }
 
 packed! {
-    Addps: "addps", u128, ps;
-    Addpd: "addpd", u128, pd;
-    Addss: "addss", u32, ss;
-    Addsd: "addsd", u64, sd;
-    Subps: "subps", u128, ps;
-    Subpd: "subpd", u128, pd;
-    Subss: "subss", u32, ss;
-    Subsd: "subsd", u64, sd;
-    Mulps: "mulps", u128, ps;
-    Mulpd: "mulpd", u128, pd;
-    Mulss: "mulss", u32, ss;
-    Mulsd: "mulsd", u64, sd;
-    Divps: "divps", u128, ps;
-    Divpd: "divpd", u128, pd;
-    Divss: "divss", u32, ss;
-    Divsd: "divsd", u64, sd;
-    Sqrtps: "sqrtps", u128, never;
-    Sqrtpd: "sqrtpd", u128, never;
-    Sqrtss: "sqrtss", u32, never;
-    Sqrtsd: "sqrtsd", u64, never;
-    Minps: "minps", u128, never;
-    Minpd: "minpd", u128, never;
-    Minss: "minss", u32, never;
-    Minsd: "minsd", u64, never;
-    Maxps: "maxps", u128, never;
-    Maxpd: "maxpd", u128, never;
-    Maxss: "maxss", u32, never;
-    Maxsd: "maxsd", u64, never;
+    Addps: "addps", u128, ps(Add);
+    Addpd: "addpd", u128, pd(Add);
+    Addss: "addss", u32, ss(Add);
+    Addsd: "addsd", u64, sd(Add);
+    Subps: "subps", u128, ps(Sub);
+    Subpd: "subpd", u128, pd(Sub);
+    Subss: "subss", u32, ss(Sub);
+    Subsd: "subsd", u64, sd(Sub);
+    Mulps: "mulps", u128, ps(Mul);
+    Mulpd: "mulpd", u128, pd(Mul);
+    Mulss: "mulss", u32, ss(Mul);
+    Mulsd: "mulsd", u64, sd(Mul);
+    Divps: "divps", u128, ps(Div);
+    Divpd: "divpd", u128, pd(Div);
+    Divss: "divss", u32, ss(Div);
+    Divsd: "divsd", u64, sd(Div);
+    Sqrtps: "sqrtps", u128, NONE;
+    Sqrtpd: "sqrtpd", u128, NONE;
+    Sqrtss: "sqrtss", u32, NONE;
+    Sqrtsd: "sqrtsd", u64, NONE;
+    Minps: "minps", u128, NONE;
+    Minpd: "minpd", u128, NONE;
+    Minss: "minss", u32, NONE;
+    Minsd: "minsd", u64, NONE;
+    Maxps: "maxps", u128, NONE;
+    Maxpd: "maxpd", u128, NONE;
+    Maxss: "maxss", u32, NONE;
+    Maxsd: "maxsd", u64, NONE;
     // The approximations raise nothing; how good they are beyond what the manual promises is the
     // host's affair.
-    Rcpps: "rcpps", u128, never;
-    Rcpss: "rcpss", u32, never;
-    Rsqrtps: "rsqrtps", u128, never;
-    Rsqrtss: "rsqrtss", u32, never;
+    Rcpps: "rcpps", u128, NONE;
+    Rcpss: "rcpss", u32, NONE;
+    Rsqrtps: "rsqrtps", u128, NONE;
+    Rsqrtss: "rsqrtss", u32, NONE;
 
-    Cmpps<P>: "cmpps", u128, never;
-    Cmppd<P>: "cmppd", u128, never;
-    Cmpss<P>: "cmpss", u32, never;
-    Cmpsd<P>: "cmpsd", u64, never;
+    Cmpps<P>: "cmpps", u128, NONE;
+    Cmppd<P>: "cmppd", u128, NONE;
+    Cmpss<P>: "cmpss", u32, NONE;
+    Cmpsd<P>: "cmpsd", u64, NONE;
 
-    Roundps<P>: "roundps", u128, never;
-    Roundpd<P>: "roundpd", u128, never;
-    Roundss<P>: "roundss", u32, never;
-    Roundsd<P>: "roundsd", u64, never;
+    Roundps<P>: "roundps", u128, NONE;
+    Roundpd<P>: "roundpd", u128, NONE;
+    Roundss<P>: "roundss", u32, NONE;
+    Roundsd<P>: "roundsd", u64, NONE;
 
-    Haddps: "haddps", u128, ps;
-    Haddpd: "haddpd", u128, pd;
-    Hsubps: "hsubps", u128, ps;
-    Hsubpd: "hsubpd", u128, pd;
-    Addsubps: "addsubps", u128, ps;
-    Addsubpd: "addsubpd", u128, pd;
+    Haddps: "haddps", u128, ps(PairAdd);
+    Haddpd: "haddpd", u128, pd(PairAdd);
+    Hsubps: "hsubps", u128, ps(PairSub);
+    Hsubpd: "hsubpd", u128, pd(PairSub);
+    Addsubps: "addsubps", u128, ps(AddSub);
+    Addsubpd: "addsubpd", u128, pd(AddSub);
 
-    Cvtps2pd: "cvtps2pd", u64, never;
-    Cvtpd2ps: "cvtpd2ps", u128, ps;
-    Cvtss2sd: "cvtss2sd", u32, never;
-    Cvtsd2ss: "cvtsd2ss", u64, ss;
-    Cvtdq2ps: "cvtdq2ps", u128, never;
-    Cvtdq2pd: "cvtdq2pd", u64, never;
-    Cvtps2dq: "cvtps2dq", u128, never;
-    Cvttps2dq: "cvttps2dq", u128, never;
-    Cvtpd2dq: "cvtpd2dq", u128, never;
-    Cvttpd2dq: "cvttpd2dq", u128, never;
+    Cvtps2pd: "cvtps2pd", u64, NONE;
+    Cvtpd2ps: "cvtpd2ps", u128, narrow(2);
+    Cvtss2sd: "cvtss2sd", u32, NONE;
+    Cvtsd2ss: "cvtsd2ss", u64, narrow(1);
+    Cvtdq2ps: "cvtdq2ps", u128, NONE;
+    Cvtdq2pd: "cvtdq2pd", u64, NONE;
+    Cvtps2dq: "cvtps2dq", u128, NONE;
+    Cvttps2dq: "cvttps2dq", u128, NONE;
+    Cvtpd2dq: "cvtpd2dq", u128, NONE;
+    Cvttpd2dq: "cvttpd2dq", u128, NONE;
 }
