@@ -152,6 +152,27 @@ fn locked_exchanges_of_two_processors_all_count() {
 }
 
 #[test]
+fn exchanges_without_lock_lose_nothing() {
+    // Each has a number of its own, a third is in memory; they only change places.
+    let machine = on_two(|a| {
+        let mut again = a.create_label();
+        a.mov(rax, rsp)?;
+        a.mov(ecx, TIMES)?;
+        a.set_label(&mut again)?;
+        for _ in 0..16 {
+            a.xchg(qword_ptr(rbx), rax)?;
+        }
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.mov(qword_ptr(rsp), rax)?;
+        a.hlt()
+    });
+    let mut found = [DATA, STACK, STACK - 0x1000].map(|at| machine.read_u64(at));
+    found.sort();
+    assert_eq!(found, [0, STACK - 0x1000, STACK]);
+}
+
+#[test]
 fn a_spin_lock_of_xchg_and_pause_excludes() {
     let machine = on_two(|a| {
         let (mut again, mut spin, mut taken) =
