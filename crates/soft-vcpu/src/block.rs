@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::cpu::Cpu;
 use crate::decode::{self, Incomplete};
 use crate::int::Data;
-use crate::mem::{Member, Page, PAGE, PAGE_MASK};
+use crate::mem::{Member, Memory, Page, PAGE, PAGE_MASK};
 use crate::mode::Mode;
 use crate::op::{Op, Trap};
 use crate::segment::CS;
@@ -19,6 +19,8 @@ use crate::segment::CS;
 pub(crate) const NONE: u32 = u32::MAX;
 /// Instructions of a block at most.
 const MAX_OPS: usize = 48;
+/// How often code that changes meanwhile is looked at again at once.
+const ATTEMPTS: u32 = 16;
 /// Blocks after which all are forgotten.
 const MAX_BLOCKS: usize = 1 << 17;
 /// Entries of the quick lookup by linear address.
@@ -130,7 +132,7 @@ impl BlockCache {
     ) -> Result<u32, Trap> {
         let block = &mut self.blocks[id as usize];
         let same_pages = block.second_is_mapped(cpu)?;
-        if !same_pages || !(block.is_fresh() || block.refresh()) {
+        if !same_pages || !(block.is_fresh() || block.refresh(cpu, member)) {
             let (key, linear) = (block.key, block.linear);
             self.blocks[id as usize] = build(cpu, member, key, linear, host)?;
         }
@@ -187,21 +189,17 @@ impl Block {
     }
 
     /// Looks at the bytes: if they are what was decoded, the block is good for the generation now.
-    fn refresh(&mut self) -> bool {
-        let generation = self.seen.now();
-        let first = (PAGE - self.linear % PAGE) as usize;
-        let split = first.min(self.bytes.len());
+    fn refresh(&mut self, cpu: &mut Cpu, member: &Member) -> bool {
         let start = (self.linear % PAGE) as usize;
-        if !self.seen.holds(start, &self.bytes[..split]) {
+        let split = (PAGE as usize - start).min(self.bytes.len());
+        let (first, rest) = self.bytes.split_at(split);
+        self.seen = claim(cpu, member, self.key.physical, split, self.seen.host);
+        if !self.seen.holds(start, first) {
             return false;
         }
-        self.seen.generation = generation;
-        if let Some((_, second)) = &mut self.second {
-            let generation = second.now();
-            if !second.holds(0, &self.bytes[split..]) {
-                return false;
-            }
-            second.generation = generation;
+        if let Some((physical, second)) = &mut self.second {
+            *second = claim(cpu, member, *physical, rest.len(), second.host);
+            return second.holds(0, rest);
         }
         true
     }
@@ -262,25 +260,24 @@ fn build(
     }
     let in_page = (PAGE as usize - offset).min(allowed.try_into().unwrap_or(usize::MAX));
     let wanted = in_page.min(MAX_OPS * 15);
-    let seen = claim(cpu, member, key.physical, wanted as u64, host);
-    let mut bytes = read(host, offset, wanted);
-    let (ops, used) = decode_run(&bytes, key, wanted == in_page);
-    if !ops.is_empty() {
+    // They may change until they are claimed.
+    for _ in 0..ATTEMPTS {
+        let mut bytes = read(host, offset, wanted);
+        let (ops, used) = decode_run(&bytes, key, wanted == in_page);
+        if ops.is_empty() {
+            break;
+        }
         bytes.truncate(used);
-        return Ok(Block {
-            key,
-            linear,
-            ops: ops.into(),
-            seen,
-            second: None,
-            bytes: bytes.into(),
-            links: [NONE; 2],
-        });
+        let seen = claim(cpu, member, key.physical, used, host);
+        if seen.holds(offset, &bytes) {
+            let (ops, bytes) = (ops.into(), bytes.into());
+            return Ok(Block { key, linear, ops, seen, second: None, bytes, links: [NONE; 2] });
+        }
     }
     if in_page as u64 == allowed {
         return Err(cpu.gp());
     }
-    build_crossing(cpu, member, key, linear, seen, bytes, allowed)
+    build_crossing(cpu, member, key, linear, host, allowed)
 }
 
 /// A single instruction that goes on in the next page.
@@ -289,17 +286,21 @@ fn build_crossing(
     member: &Member,
     key: Key,
     linear: u64,
-    seen: Seen,
-    mut bytes: Vec<u8>,
+    first_host: *mut u8,
     allowed: u64,
 ) -> Result<Block, Trap> {
     let (host, page) = cpu.fetch_page(next_page(cpu, linear))?;
     let Some(host) = host else { return Err(cpu.stop(crate::cpu::Cause::NoCode)) };
-    let more = (15 - bytes.len()).min(allowed as usize - bytes.len());
-    let second = claim(cpu, member, page, more as u64, host);
+    let offset = (linear % PAGE) as usize;
+    let in_page = PAGE as usize - offset;
+    let seen = claim(cpu, member, key.physical, in_page, first_host);
+    let most = decode::MAX_LENGTH.min(usize::try_from(allowed).unwrap_or(usize::MAX));
+    let more = most.saturating_sub(in_page);
+    let second = claim(cpu, member, page, more, host);
+    let mut bytes = read(first_host, offset, in_page);
     bytes.extend(read(host, 0, more));
     let Ok(decoded) = decode::decode(&bytes, key.rip, key.mode) else { return Err(cpu.gp()) };
-    bytes.truncate(usize::from(decoded.op.len));
+    bytes.truncate(usize::from(decoded.op.len).max(in_page));
     Ok(Block {
         key,
         linear,
@@ -342,25 +343,41 @@ fn read(host: *const u8, offset: usize, len: usize) -> Vec<u8> {
 }
 
 /// Makes every write to these bytes visible in the page's generation, then takes that down.
-fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: u64, host: *const u8) -> Seen {
+fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: usize, host: *const u8) -> Seen {
     let memory = cpu.memory.clone();
     let Some((_, page)) = memory.page(physical) else {
         // `host` came from the same lookup.
         return Seen { page: &NOWHERE, generation: 0, host };
     };
-    page.mark_code(physical, len);
-    let writers = page.writers();
-    if writers != 0 {
-        cpu.tlb.forget_writes_to_code(&memory);
-        memory.forget_writes(writers, cpu.member_index, || {
-            if member.must_forget() {
-                cpu.tlb.forget_writes_to_code(&memory);
-                member.forgot();
-            }
-        });
-        page.remove_writers(writers);
+    let mut generation = page.generation();
+    for _ in 0..ATTEMPTS {
+        page.mark_code(physical, len as u64);
+        forget_writers(cpu, member, &memory, page);
+        generation = page.generation();
+        // If somebody took the page for data, he did so before the generation that was read, or
+        // he will tell it on.
+        if page.is_marked(physical, len as u64) {
+            return Seen { page, generation, host };
+        }
     }
-    Seen { page, generation: page.generation(), host }
+    // Never fresh.
+    Seen { page, generation: generation.wrapping_sub(1), host }
+}
+
+/// Makes all vCPUs forget their unseen ways to write to the page.
+fn forget_writers(cpu: &mut Cpu, member: &Member, memory: &Memory, page: &Page) {
+    let writers = page.writers();
+    if writers == 0 {
+        return;
+    }
+    cpu.tlb.forget_writes_to_code(memory);
+    memory.forget_writes(writers, cpu.member_index, || {
+        if member.must_forget() {
+            cpu.tlb.forget_writes_to_code(memory);
+            member.forgot();
+        }
+    });
+    page.remove_writers(writers);
 }
 
 static NOWHERE: Page = Page::new();

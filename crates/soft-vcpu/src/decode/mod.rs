@@ -12,7 +12,7 @@ use crate::mode::Mode;
 use crate::op::{Flow, Handler, Op, Step};
 
 /// Bytes of an instruction at most.
-const MAX_LENGTH: usize = 15;
+pub(crate) const MAX_LENGTH: usize = 15;
 
 /// What a family chose for an instruction.
 #[derive(Clone, Copy)]
@@ -110,7 +110,7 @@ fn is_too_long(bytes: &[u8], mode: Mode) -> bool {
         return false;
     };
     let mut decoder = Decoder::new(mode.bits(), start, DecoderOptions::NONE);
-    decoder.decode();
+    let _ = decoder.decode();
     decoder.last_error() == DecoderError::NoMoreBytes
 }
 

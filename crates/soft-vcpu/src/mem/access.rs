@@ -53,6 +53,18 @@ impl Cpu {
         self.modify_slow(seg, at, lock, change)
     }
 
+    /// The host's memory at `at`, for a write that will be told by [`Cpu::wrote`], if the TLB knows
+    /// the page as writable and having code.
+    #[inline(always)]
+    fn observed(&self, at: u64) -> Option<(u64, *mut u8)> {
+        let entry = self.tlb.entry(at);
+        if entry.read != at & PAGE_MASK || !entry.observed {
+            return None;
+        }
+        let host = entry.addend.wrapping_add(at as usize) as *mut u8;
+        Some((entry.physical | at % PAGE, host))
+    }
+
     #[cold]
     #[inline(never)]
     fn modify_slow<T: Int>(
@@ -62,8 +74,14 @@ impl Cpu {
         lock: bool,
         change: impl Fn(T) -> T,
     ) -> Result<T, Trap> {
-        self.check_canonical(seg, at, T::BYTES)?;
         if at % PAGE + T::BYTES <= PAGE {
+            if let Some((physical, host)) = self.observed(at) {
+                // SAFETY: `host` is the byte at `at`, and the access stays in its page.
+                let old = unsafe { change_host(host, lock, change) };
+                self.wrote_observed(at, physical, T::BYTES);
+                return Ok(old);
+            }
+            self.check_canonical(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Write)?;
             if let Some(host) = host {
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
@@ -168,6 +186,12 @@ impl Cpu {
                 unsafe { T::store(host, value) };
                 return Ok(());
             }
+            if let Some((physical, host)) = self.observed(at) {
+                // SAFETY: `host` is the byte at `at`, and the access stays in its page.
+                unsafe { T::store(host, value) };
+                self.wrote_observed(at, physical, T::BYTES);
+                return Ok(());
+            }
             self.check_canonical(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Write)?;
             self.watch(at, T::BYTES, true);
@@ -220,8 +244,23 @@ impl Cpu {
 
     /// A write went the slow way: it may have hit decoded code, this block's own too.
     pub(super) fn wrote(&mut self, physical: u64, len: u64) {
-        if self.memory.page(physical).is_some_and(|(_, page)| page.written(physical, len)) {
+        let memory = &self.memory;
+        let Some((_, page)) = memory.page(physical) else { return };
+        if page.written(physical, len) {
             self.block_end = 0;
+        }
+    }
+
+    /// The same after [`Cpu::observed`].
+    fn wrote_observed(&mut self, at: u64, physical: u64, len: u64) {
+        let memory = &self.memory;
+        let Some((_, page)) = memory.page(physical) else { return };
+        if page.written(physical, len) {
+            self.block_end = 0;
+        }
+        if !page.has_code() {
+            // The next write finds a quicker way.
+            self.tlb.stop_observing(at);
         }
     }
 
@@ -266,6 +305,9 @@ impl Cpu {
             let tag = if write { entry.write } else { entry.read };
             tag == at & PAGE_MASK
         };
+        if write && self.observed(at).is_some() {
+            return Ok(None);
+        }
         if !hit(self.tlb.entry(at)) {
             self.check_canonical(seg, at, 1)?;
             self.translate(at, if write { Access::Write } else { Access::Read })?;

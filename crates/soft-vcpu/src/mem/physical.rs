@@ -45,9 +45,14 @@ pub(crate) struct Page {
     lines: AtomicU64,
     /// Counts writes to decoded lines.
     generation: AtomicU32,
+    /// The same, since lines were last forgotten (bits 23:0), and how often that was (31:24).
+    hits: AtomicU32,
     /// Bit n: vCPU n (modulo 32) may have a translation that writes without looking here.
     writers: AtomicU32,
 }
+
+/// Writes to a page's code after which it is no code, the first time.
+const FIRST_PATIENCE: u32 = 8;
 
 /// Why guest memory cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +152,12 @@ fn lines(address: u64, len: u64) -> u64 {
 impl Page {
     /// A page without code.
     pub const fn new() -> Self {
-        Page { lines: AtomicU64::new(0), generation: AtomicU32::new(0), writers: AtomicU32::new(0) }
+        Page {
+            lines: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+            hits: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+        }
     }
 
     /// Whether any of it was decoded.
@@ -158,6 +168,11 @@ impl Page {
     /// Marks `len` bytes at `address` as decoded.
     pub fn mark_code(&self, address: u64, len: u64) {
         self.lines.fetch_or(lines(address, len), Ordering::SeqCst);
+    }
+
+    /// Whether `len` bytes at `address` are marked.
+    pub fn is_marked(&self, address: u64, len: u64) -> bool {
+        !self.lines.load(Ordering::SeqCst) & lines(address, len) == 0
     }
 
     /// The generation now; a block decoded at another one may be stale.
@@ -173,9 +188,24 @@ impl Page {
         fence(Ordering::SeqCst);
         let hit = self.lines.load(Ordering::SeqCst) & lines(address, len) != 0;
         if hit {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            if self.is_data_by_now() {
+                self.lines.store(0, Ordering::SeqCst);
+            }
+            self.generation.fetch_add(1, Ordering::SeqCst);
         }
         hit
+    }
+
+    /// Whether so many writes hit code that the page is taken to be used for something else: its
+    /// lines are forgotten then, and writes are quick again. Every time it takes more.
+    fn is_data_by_now(&self) -> bool {
+        let hits = self.hits.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let times = hits >> 24;
+        if hits & 0xff_ffff < FIRST_PATIENCE << times.min(16) {
+            return false;
+        }
+        self.hits.store((times + 1).min(16) << 24, Ordering::Relaxed);
+        true
     }
 
     /// vCPU `index` gets a translation that writes here unseen; whether it may: it must not if
@@ -210,6 +240,22 @@ mod tests {
         assert_eq!(lines(0x103f, 2), 3);
         assert_eq!(lines(0x1fff, 1), 1 << 63);
         assert_eq!(lines(0x1000, 0x1000), u64::MAX);
+    }
+
+    #[test]
+    fn a_page_that_is_written_often_has_no_code() {
+        let page = Page::default();
+        for patience in [8, 16, 32] {
+            page.mark_code(0, 1);
+            for _ in 1..patience {
+                assert!(page.written(0, 1));
+            }
+            assert!(page.is_marked(0, 1));
+            assert!(page.written(0, 1));
+            assert!(!page.is_marked(0, 1));
+            assert!(!page.written(0, 1));
+        }
+        assert_eq!(page.generation(), 8 + 16 + 32);
     }
 
     #[test]

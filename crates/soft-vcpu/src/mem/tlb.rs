@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     pub addend: usize,
     /// Guest-physical address of the page.
     pub physical: u64,
+    /// Writes are allowed but must be told to the page, which has code.
+    pub observed: bool,
     /// Survives a change of CR3.
     pub global: bool,
     /// Listed in `Tlb::filled`.
@@ -37,6 +39,7 @@ const EMPTY: Entry = Entry {
     fetch: NONE,
     addend: 0,
     physical: 0,
+    observed: false,
     global: false,
     listed: false,
 };
@@ -48,8 +51,10 @@ pub(crate) struct Tlb {
     current: usize,
     /// Which entries are filled: set and slot.
     filled: Vec<(u8, u16)>,
-    /// Pages larger than 4 KiB were translated: INVLPG cannot tell which entries are theirs.
-    large: bool,
+    /// Where pages larger than 4 KiB were translated, of up to 4 MiB and of 1 GiB: bits by
+    /// address, several addresses sharing one. INVLPG cannot tell which entries are theirs.
+    large: Regions,
+    giant: Regions,
     /// Counts flushes and INVLPGs.
     changes: u64,
 }
@@ -63,8 +68,23 @@ pub(super) struct Translation {
     pub write: bool,
     pub fetch: bool,
     pub global: bool,
-    pub large: bool,
+    pub observed: bool,
+    /// log2 of the size in the tables.
+    pub shift: u32,
 }
+
+/// A set of regions, by a hash of one bit each.
+type Regions = [u64; 16];
+
+fn region(linear: u64, shift: u32) -> (usize, u64) {
+    let number = linear >> shift;
+    let bit = number ^ number >> 10;
+    ((bit / 64 % 16) as usize, 1 << (bit % 64))
+}
+
+/// Region sizes of `Tlb::large` and `Tlb::giant`.
+const LARGE: u32 = 22;
+const GIANT: u32 = 30;
 
 const USER: usize = 0;
 const SUPERVISOR_SMAP: usize = 1;
@@ -74,7 +94,8 @@ impl Default for Tlb {
     fn default() -> Self {
         let sets = vec![[EMPTY; ENTRIES]; 4].into_boxed_slice();
         let sets = sets.try_into().unwrap_or_else(|_| Box::new([[EMPTY; ENTRIES]; 4]));
-        Tlb { sets, current: SUPERVISOR, filled: Vec::new(), large: false, changes: 0 }
+        let (large, giant) = ([0; 16], [0; 16]);
+        Tlb { sets, current: SUPERVISOR, filled: Vec::new(), large, giant, changes: 0 }
     }
 }
 
@@ -123,6 +144,7 @@ impl Tlb {
             fetch: tag(found.fetch),
             addend: (found.host as usize).wrapping_sub(page as usize),
             physical: found.physical & PAGE_MASK,
+            observed: found.observed,
             global: found.global,
             listed: true,
         };
@@ -130,7 +152,18 @@ impl Tlb {
             self.filled.push((self.current as u8, slot as u16));
         }
         *old = entry;
-        self.large |= found.large;
+        let (regions, shift) = match found.shift {
+            0..=12 => return,
+            13..=LARGE => (&mut self.large, LARGE),
+            _ => (&mut self.giant, GIANT),
+        };
+        let (word, bit) = region(found.linear, shift);
+        regions[word] |= bit;
+    }
+
+    /// The page at `linear` has no code any more.
+    pub(super) fn stop_observing(&mut self, linear: u64) {
+        self.sets[self.current & 3][(linear / PAGE) as usize % ENTRIES].observed = false;
     }
 
     /// Everything.
@@ -138,7 +171,7 @@ impl Tlb {
         for (set, slot) in self.filled.drain(..) {
             self.sets[usize::from(set & 3)][usize::from(slot) % ENTRIES] = EMPTY;
         }
-        self.large = false;
+        (self.large, self.giant) = ([0; 16], [0; 16]);
         self.changes += 1;
     }
 
@@ -157,7 +190,11 @@ impl Tlb {
 
     /// One page, as INVLPG does.
     pub fn flush_page(&mut self, linear: u64) {
-        if self.large {
+        let is_in = |regions: &Regions, shift| {
+            let (word, bit) = region(linear, shift);
+            regions[word] & bit != 0
+        };
+        if is_in(&self.large, LARGE) || is_in(&self.giant, GIANT) {
             return self.flush_all();
         }
         let (page, slot) = (linear & PAGE_MASK, (linear / PAGE) as usize % ENTRIES);
@@ -179,6 +216,7 @@ impl Tlb {
             }
             if memory.page(entry.physical).is_none_or(|(_, page)| page.has_code()) {
                 entry.write = NONE;
+                entry.observed = true;
             }
         }
     }

@@ -41,7 +41,8 @@ struct Mapping {
     user: bool,
     no_execute: bool,
     global: bool,
-    large: bool,
+    /// log2 of its size.
+    shift: u32,
     dirty: bool,
     /// Where the entries are that were used, the page's own first.
     entries: [u64; 4],
@@ -80,8 +81,8 @@ impl Cpu {
         let Some((host, page)) = memory.page(physical) else { return Ok((physical, None)) };
         // Only after the page's writers are told may the entry be made, and only if it has no code.
         let (reads_watched, writes_watched) = self.watched(linear);
-        let write =
-            access == Access::Write && !writes_watched && page.add_writer(self.member_index);
+        let may_write = access == Access::Write && !writes_watched;
+        let write = may_write && page.add_writer(self.member_index);
         self.tlb.fill(&Translation {
             linear,
             physical,
@@ -90,7 +91,8 @@ impl Cpu {
             write,
             fetch: self.allows(&mapping, Access::Fetch),
             global: mapping.global && self.cr4 & cr4::PGE != 0,
-            large: mapping.large,
+            observed: may_write && !write,
+            shift: mapping.shift,
         });
         // SAFETY: the offset is within the page that `host` points to.
         Ok((physical, Some(unsafe { host.add((physical % PAGE) as usize) })))
@@ -143,7 +145,7 @@ impl Cpu {
                 user: true,
                 no_execute: false,
                 global: false,
-                large: false,
+                shift: 12,
                 dirty: true,
                 entries: [0; 4],
                 unaccessed: 0,
@@ -228,7 +230,7 @@ impl Cpu {
                     user,
                     no_execute,
                     global: found & entry::GLOBAL != 0,
-                    large,
+                    shift,
                     dirty: found & entry::DIRTY != 0,
                     entries,
                     unaccessed,
@@ -274,7 +276,7 @@ impl Cpu {
             user: directory & leaf & entry::USER != 0,
             no_execute: false,
             global: leaf & entry::GLOBAL != 0,
-            large,
+            shift: if large { 22 } else { 12 },
             dirty: leaf & entry::DIRTY != 0,
             entries: [at, directory_at, 0, 0],
             unaccessed: unaccessed(leaf) | unaccessed(directory) << 1,

@@ -28,6 +28,7 @@ impl Cpu {
         if let Some(host) = host {
             // SAFETY: `host` is the byte at `at`, aligned as that is.
             let found = unsafe { compare_exchange(host, expected, new) };
+            self.watch(at, 16, true);
             self.wrote(physical, 16);
             return Ok(found);
         }
@@ -48,9 +49,10 @@ unsafe fn compare_exchange(at: *mut u8, expected: u128, new: u128) -> u128 {
     unsafe {
         std::arch::asm!(
             "xchg {new_low}, rbx",
-            "lock cmpxchg16b [{at}]",
+            "lock cmpxchg16b [rdi]",
             "mov rbx, {new_low}",
-            at = in(reg) at,
+            // Not any register: that might be RBX.
+            in("rdi") at,
             new_low = inout(reg) new as u64 => _,
             in("rcx") (new >> 64) as u64,
             inout("rax") expected as u64 => low,

@@ -5,7 +5,7 @@ use iced_x86::{Code, Instruction};
 
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form};
-use crate::op::{Flow, Handler, Op, Step, Trap};
+use crate::op::{Flow, Handler, Op, Step};
 use crate::segment::Table;
 
 pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {

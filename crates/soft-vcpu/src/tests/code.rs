@@ -296,3 +296,26 @@ fn another_vcpu_modifies_code() {
     assert_eq!(exit, Exit::Halt, "{:x?}", machine.vcpu.state().gpr);
     assert_eq!(thread.join().unwrap(), Exit::Halt);
 }
+
+#[test]
+fn a_page_of_code_becomes_one_of_data_and_of_code_again() {
+    let mut paged = Paged::new(Paging::Levels4);
+    let page = |paged: &Paged| paged.machine.vcpu.cpu.memory.page(DATA).unwrap().1.has_code();
+    for round in 1..5u8 {
+        paged.machine.write(DATA, &[0xb0, round, 0xc3]); // mov al, ..; ret
+        assert_eq!(called_twice(&mut paged, 0, LINEAR + 1, 0x80 | round), {
+            u64::from(0x80 | round) << 8 | u64::from(round)
+        });
+        assert!(page(&paged));
+        // mov rcx, 0x200; rep stosq; hlt
+        paged.state(|state| (state.gpr[7], state.gpr[0]) = (LINEAR, 0x9090_9090_9090_9090));
+        let code = [0xb9, 0, 2, 0, 0, 0xf3, 0x48, 0xab, 0xf4];
+        assert_eq!(paged.machine.run_bytes(&code), Exit::Halt);
+        // Byte by byte over the code: quick again in the end.
+        paged.state(|state| (state.gpr[3], state.gpr[1]) = (LINEAR, 1 << 12));
+        // mov [rbx], cl; dec ecx; jnz; hlt
+        let code = [0x88, 0x0b, 0xff, 0xc9, 0x75, 0xfa, 0xf4];
+        assert_eq!(paged.machine.run_bytes(&code), Exit::Halt);
+        assert!(!page(&paged));
+    }
+}

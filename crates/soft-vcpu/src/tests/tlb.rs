@@ -218,3 +218,22 @@ fn pdptes_with_reserved_bits_are_not_loaded() {
         assert_eq!(paged.machine.run_bytes(&[&MOV_CR3[..], &[0xf4]].concat()), Exit::Halt);
     }
 }
+
+#[test]
+fn invlpg_of_a_small_page_leaves_others() {
+    let mut paged = paged();
+    paged.table(0, DATA | P | W);
+    paged.table(1, DATA | P | W);
+    paged.state(|state| (state.gpr[3], state.gpr[6]) = (LINEAR, LINEAR + 0x1000));
+    paged.machine.write(DATA, &[1]);
+    paged.machine.write(DATA + 0x1000, &[2]);
+    // mov cl, [rbx]; mov dl, [rsi]; out 0x80, al; invlpg [rbx]; mov cl, [rbx]; mov dl, [rsi]
+    let code = [0x8a, 0x0b, 0x8a, 0x16, 0xe6, 0x80, 0x0f, 0x01, 0x3b, 0x8a, 0x0b, 0x8a, 0x16, 0xf4];
+    assert!(matches!(paged.machine.run_bytes(&code), Exit::PortWrite { .. }));
+    paged.table(0, DATA + 0x1000 | P | W);
+    paged.table(1, DATA + 0x1000 | P | W);
+    assert_eq!(paged.machine.vcpu.run(100), Exit::Halt);
+    let gpr = paged.machine.vcpu.state().gpr;
+    // The code is in a large page, of other addresses.
+    assert_eq!((gpr[1] & 0xff, gpr[2] & 0xff), (2, 1));
+}
