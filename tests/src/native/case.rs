@@ -27,8 +27,17 @@ pub struct Case {
     pub registers: Registers,
     /// The seed of memory's contents.
     pub memory: u64,
-    /// Flags that are undefined after it.
-    pub undefined: u32,
+    /// What is not compared after it.
+    pub undefined: Undefined,
+}
+
+/// What an instruction leaves that is not the same on every processor; it ends its case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undefined {
+    /// Bits of RFLAGS.
+    pub rflags: u64,
+    /// Bits of the x87 status word.
+    pub fsw: u16,
 }
 
 /// What a side makes of a case.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::case::{Case, Outcome};
+use super::case::{Case, Outcome, Undefined};
 use super::layout::DATA;
 
 /// CF PF AF ZF SF DF OF.
@@ -40,9 +40,18 @@ pub fn compare(case: &Case, native: &Outcome, soft: &Outcome) -> Option<Differen
         check(format!("r{n}"), hex(native), hex(soft));
     }
     // An instruction that faulted has not left its undefined flags.
-    let undefined = if native.exception.is_some() { 0 } else { u64::from(case.undefined) };
-    let flags = |one: &Outcome| format!("{:#x}", one.registers.rflags & FLAGS & !undefined);
+    let undefined = match native.exception {
+        Some(_) => Undefined::default(),
+        None => case.undefined,
+    };
+    let flags = |one: &Outcome| one.registers.rflags & FLAGS & !undefined.rflags;
+    let flags = |one: &Outcome| format!("{:#x}", flags(one));
     check("rflags".into(), flags(native), flags(soft));
+    let status = |one: &Outcome| {
+        let fx = &one.registers.fx;
+        format!("{:#06x}", u16::from_le_bytes([fx[2], fx[3]]) & !undefined.fsw)
+    };
+    check("fsw".into(), status(native), status(soft));
     for (what, range) in fields() {
         let hex = |one: &Outcome| {
             let bytes = one.registers.fx[range.clone()].iter().rev();
@@ -65,12 +74,8 @@ pub fn compare(case: &Case, native: &Outcome, soft: &Outcome) -> Option<Differen
 /// The parts of the FXSAVE image: not the last instruction's pointers, which processors save in
 /// different circumstances.
 fn fields() -> Vec<(String, std::ops::Range<usize>)> {
-    let mut fields = vec![
-        ("fcw".to_string(), 0..2),
-        ("fsw".to_string(), 2..4),
-        ("ftw".to_string(), 4..5),
-        ("mxcsr".to_string(), 24..28),
-    ];
+    let mut fields =
+        vec![("fcw".to_string(), 0..2), ("ftw".to_string(), 4..5), ("mxcsr".to_string(), 24..28)];
     fields.extend((0..8).map(|n| (format!("st{n}"), 32 + 16 * n..42 + 16 * n)));
     fields.extend((0..16).map(|n| (format!("xmm{n}"), 160 + 16 * n..176 + 16 * n)));
     fields

@@ -94,7 +94,7 @@ impl Native {
             let end = (instruction.ip() - layout::CODE) as usize + instruction.len();
             let mut part = case.clone();
             part.code.truncate(end);
-            part.undefined = generate::undefined_flags(&instruction);
+            part.undefined = generate::undefined_after(&instruction);
             let (native, soft) = (self.host.run(&part), self.soft.run(&part));
             if let Some(difference) = compare::compare(&part, &native, &soft) {
                 return (format!("{:?}", instruction.mnemonic()), part, difference);
