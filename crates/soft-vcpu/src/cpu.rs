@@ -130,8 +130,6 @@ pub(crate) enum Cause {
     Halt,
     /// The guest lowered CR8; the instruction has completed, and `rip` is behind it.
     Cr8Lowered,
-    /// Triple fault.
-    Shutdown,
     /// Instructions are fetched from where no memory is.
     NoCode,
     /// Something that this CPU refuses to do; the text says what.

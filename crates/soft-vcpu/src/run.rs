@@ -231,7 +231,6 @@ impl Vcpu {
             Cause::Io => self.cpu.io.asked().map(exit_for),
             Cause::Halt => Some(Exit::Halt),
             Cause::Cr8Lowered => Some(Exit::Cr8Lowered),
-            Cause::Shutdown => Some(Exit::Shutdown),
             Cause::NoCode => Some(Exit::Unsupported("code outside of memory")),
             Cause::Unsupported(what) => Some(Exit::Unsupported(what)),
         }

@@ -325,14 +325,6 @@ impl Cpu {
         value
     }
 
-    /// Writes a descriptor or a TSS field: a supervisor's access whatever CPL is.
-    pub fn write_system<T: Data>(&mut self, at: u64, value: T) -> Result<(), Trap> {
-        let before = self.tlb.select_implicit(self.cr4 & cr4::SMAP != 0);
-        let result = self.write(crate::segment::FLAT, at, value);
-        self.tlb.restore(before);
-        result
-    }
-
     /// Changes a descriptor (its accessed or busy bit) atomically; gives the old value.
     pub fn modify_system<T: Int>(&mut self, at: u64, change: impl Fn(T) -> T) -> Result<T, Trap> {
         let before = self.tlb.select_implicit(self.cr4 & cr4::SMAP != 0);

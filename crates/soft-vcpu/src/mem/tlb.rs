@@ -55,8 +55,6 @@ pub(crate) struct Tlb {
     /// address, several addresses sharing one. INVLPG cannot tell which entries are theirs.
     large: Regions,
     giant: Regions,
-    /// Counts flushes and INVLPGs.
-    changes: u64,
 }
 
 /// What a walk found, to be kept.
@@ -95,7 +93,7 @@ impl Default for Tlb {
         let sets = vec![[EMPTY; ENTRIES]; 4].into_boxed_slice();
         let sets = sets.try_into().unwrap_or_else(|_| Box::new([[EMPTY; ENTRIES]; 4]));
         let (large, giant) = ([0; 16], [0; 16]);
-        Tlb { sets, current: SUPERVISOR, filled: Vec::new(), large, giant, changes: 0 }
+        Tlb { sets, current: SUPERVISOR, filled: Vec::new(), large, giant }
     }
 }
 
@@ -172,7 +170,6 @@ impl Tlb {
             self.sets[usize::from(set & 3)][usize::from(slot) % ENTRIES] = EMPTY;
         }
         (self.large, self.giant) = ([0; 16], [0; 16]);
-        self.changes += 1;
     }
 
     /// Everything but global pages.
@@ -185,7 +182,6 @@ impl Tlb {
             }
             entry.global
         });
-        self.changes += 1;
     }
 
     /// One page, as INVLPG does.
@@ -204,7 +200,6 @@ impl Tlb {
                 *entry = Entry { listed: entry.listed, ..EMPTY };
             }
         }
-        self.changes += 1;
     }
 
     /// Forgets the ways to write to pages that have code by now.
@@ -219,10 +214,5 @@ impl Tlb {
                 entry.observed = true;
             }
         }
-    }
-
-    /// Counts flushes: what was found out by a lookup holds as long as this stays.
-    pub fn changes(&self) -> u64 {
-        self.changes
     }
 }

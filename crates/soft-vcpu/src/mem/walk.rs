@@ -133,7 +133,10 @@ impl Cpu {
         match access {
             Access::Read => !hidden,
             Access::Write => !hidden && (mapping.writable || self.cr0 & cr0::WP == 0),
-            Access::Fetch => !mapping.no_execute && !(mapping.user && self.cr4 & cr4::SMEP != 0),
+            Access::Fetch => {
+                let forbidden = mapping.user && self.cr4 & cr4::SMEP != 0;
+                !forbidden && !mapping.no_execute
+            }
         }
     }
 

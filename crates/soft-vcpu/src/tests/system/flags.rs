@@ -27,7 +27,7 @@ fn popf_changes_what_it_may() {
         }
         let short = n & 16 != 0;
         let before = bit::FIXED | u64::from(iopl) << 12 | if ones { 0 } else { bit::AC | bit::IF };
-        let image = if ones { u64::MAX & !bit::TF } else { 0 };
+        let image = if ones { !bit::TF } else { 0 };
         machine.state(|state| state.rflags = before);
         machine.write(STACK - 8, &image.to_le_bytes());
         machine.state(|state| state.gpr[4] = STACK - 8);

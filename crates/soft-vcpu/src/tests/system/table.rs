@@ -10,6 +10,8 @@ use crate::{Exit, Table};
 
 const LIMIT_AND_BASE: [u8; 10] = [0x34, 0x12, 0x10, 0x32, 0x54, 0x76, 0x98, 0xff, 0xff, 0xff];
 
+type New = fn() -> Machine;
+
 /// Loads from [`DATA`]: LGDT, or with `idt` LIDT.
 fn load(machine: &mut Machine, prefix: &[u8], idt: bool) -> Exit {
     machine.write(DATA, &LIMIT_AND_BASE);
@@ -38,7 +40,7 @@ fn address(machine: &mut Machine, n: u8) -> Vec<u8> {
 #[test]
 fn the_base_has_24_32_or_64_bits() {
     let long = 0xffff_ff98_7654_3210;
-    let cases: [(fn() -> Machine, &[u8], u64); 6] = [
+    let cases: [(New, &[u8], u64); 6] = [
         (Machine::long, &[], long),
         (Machine::long, &[0x66], long),
         (Machine::protected, &[], 0x7654_3210),
@@ -86,11 +88,10 @@ fn a_base_that_is_not_canonical_is_gp() {
 #[test]
 fn a_store_that_faults_stores_nothing() {
     let mut machine = Machine::long().exiting();
-    // The last byte mapped is at 1 GiB - 1.
+    // The last byte mapped is at 1 GiB - 1; a device is there, which is not asked.
     machine.state(|state| state.gpr[3] = (1 << 30) - 4);
     let exit = machine.run_bytes(&[0x0f, 0x01, 0x03]);
     assert_eq!(exit, Exit::Exception(Exception::pf(2, 1 << 30)));
-    // It would have been a device there: it was not asked.
 }
 
 #[test]
