@@ -41,10 +41,15 @@ fn unit(instruction: &Instruction) -> Unit {
             return Unit::FxState
         }
         Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr => return Unit::Sse,
-        // From memory they name no XMM register.
-        Mnemonic::Cvtps2pi | Mnemonic::Cvttps2pi | Mnemonic::Cvtpd2pi | Mnemonic::Cvttpd2pi => {
-            return Unit::Sse
-        }
+        // From memory these name no XMM register.
+        Mnemonic::Cvtps2pi
+        | Mnemonic::Cvttps2pi
+        | Mnemonic::Cvtpd2pi
+        | Mnemonic::Cvttpd2pi
+        | Mnemonic::Cvtss2si
+        | Mnemonic::Cvttss2si
+        | Mnemonic::Cvtsd2si
+        | Mnemonic::Cvttsd2si => return Unit::Sse,
         Mnemonic::Emms => return Unit::Mmx,
         _ => {}
     }

@@ -14,6 +14,7 @@ mod mmio;
 mod paging;
 mod running;
 mod simd;
+mod sse_fp;
 mod stack;
 mod string;
 mod system;

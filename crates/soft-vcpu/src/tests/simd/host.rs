@@ -6,6 +6,7 @@ use iced_x86::IcedError;
 
 use super::registers::Registers;
 use super::PAGE;
+use crate::sse::MXCSR_RESET;
 
 /// What the prologue loads and the epilogue saves.
 #[repr(C, align(16))]
@@ -123,7 +124,11 @@ fn epilogue(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.pushfq()?;
     a.pop(qword_ptr(r14 + RFLAGS))?;
     a.fxsave64(ptr(r14))?;
+    // The ABI's state: x87 empty, MXCSR's default.
     a.fninit()?;
+    a.push(MXCSR_RESET as i32)?;
+    a.ldmxcsr(dword_ptr(rsp))?;
+    a.pop(rax)?;
     for register in SAVED.into_iter().rev() {
         a.pop(register)?;
     }
@@ -141,7 +146,7 @@ fn image(registers: &Registers) -> Image {
     fx[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
     fx[2..4].copy_from_slice(&registers.fsw.to_le_bytes());
     fx[4] = registers.ftw;
-    fx[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+    fx[24..28].copy_from_slice(&registers.mxcsr.to_le_bytes());
     for n in 0..8 {
         let (mantissa, exponent) = registers.x87[(top(registers.fsw) + n) % 8];
         fx[32 + 16 * n..][..8].copy_from_slice(&mantissa.to_le_bytes());
@@ -168,5 +173,6 @@ fn registers_of(image: &Image) -> Registers {
             (u64::from_le_bytes(bytes(image, at)), u16::from_le_bytes(bytes(image, at + 8)))
         }),
         xmm: std::array::from_fn(|n| u128::from_le_bytes(bytes(image, 160 + 16 * n))),
+        mxcsr: u32::from_le_bytes(bytes(image, 24)),
     }
 }

@@ -6,10 +6,10 @@
 //! an instruction that reads more than it needs does not get through.
 
 mod faults;
-mod forms;
-mod host;
-mod registers;
-mod soft;
+pub(super) mod forms;
+pub(super) mod host;
+pub(super) mod registers;
+pub(super) mod soft;
 
 use iced_x86::{Code, Mnemonic};
 
@@ -17,9 +17,9 @@ use host::Host;
 use registers::Rng;
 use soft::Soft;
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// Bytes of memory that are compared.
-const SEEN: usize = 64;
+pub(super) const SEEN: usize = 64;
 
 #[test]
 fn instructions_without_an_immediate_do_what_the_processor_does() {
@@ -54,7 +54,7 @@ fn ours(wanted: fn(Code) -> bool) -> impl Iterator<Item = Code> {
 }
 
 /// The forms that a code has: whether the operand is in memory.
-fn forms_of(code: Code) -> impl Iterator<Item = bool> {
+pub(super) fn forms_of(code: Code) -> impl Iterator<Item = bool> {
     let register = forms::has_register_form(code).then_some(false);
     let memory = (forms::memory_size(code) != 0).then_some(true);
     register.into_iter().chain(memory)

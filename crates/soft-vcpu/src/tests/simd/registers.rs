@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Registers of a case, and operands worth a try.
 
+use crate::sse::MXCSR_RESET;
+
 /// What a case starts with and leaves. RSI and RDI point to memory and are relative to its page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registers {
@@ -13,6 +15,8 @@ pub struct Registers {
     /// By physical number: mantissa, sign and exponent.
     pub x87: [(u64, u16); 8],
     pub xmm: [u128; 16],
+    /// Masks all exceptions.
+    pub mxcsr: u32,
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
@@ -78,6 +82,7 @@ impl Rng {
             ftw,
             x87: std::array::from_fn(|_| (self.operand() as u64, self.next() as u16)),
             xmm: std::array::from_fn(|_| self.operand()),
+            mxcsr: MXCSR_RESET,
         };
         // Near values: what is equal, or equal in part.
         for _ in 0..4 {

@@ -5,6 +5,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::registers::Registers;
 use super::PAGE;
+use crate::sse::Sse;
 use crate::tests::machine::{Machine, CODE, MEMORY};
 use crate::x87::{F80, X87};
 use crate::Exit;
@@ -34,7 +35,7 @@ impl Soft {
         cpu.gpr[6] += DATA;
         cpu.gpr[7] += DATA;
         cpu.flags.set_status(registers.flags);
-        cpu.sse.xmm = registers.xmm;
+        cpu.sse = Sse { xmm: registers.xmm, mxcsr: registers.mxcsr };
         cpu.x87 = X87 {
             regs: registers.x87.map(|(mantissa, sign_exponent)| F80 { mantissa, sign_exponent }),
             control: 0x37f,
@@ -56,6 +57,7 @@ impl Soft {
             ftw: cpu.x87.used,
             x87: cpu.x87.regs.map(|register| (register.mantissa, register.sign_exponent)),
             xmm: cpu.sse.xmm,
+            mxcsr: cpu.sse.mxcsr,
         }
     }
 }
