@@ -85,10 +85,7 @@ impl Cpu {
         for index in [ES, DS, FS, GS] {
             let old = *self.segment(index);
             let rights = old.rights;
-            if rights.unusable()
-                || rights.is_conforming() && rights.is_code()
-                || rights.dpl() >= cpl
-            {
+            if rights.unusable() || rights.is_conforming() || rights.dpl() >= cpl {
                 continue;
             }
             // A base of FS or GS that was written without a selector stays.

@@ -40,15 +40,14 @@ fn query<const MEMORY: bool>(form: &Form, limit: bool) -> Option<Handler> {
     }
 }
 
-/// The descriptor of a selector, if this privilege level may see it. Real mode: #UD.
+/// The descriptor of a selector, if this privilege level may see it.
 fn visible(cpu: &mut Cpu, selector: u16) -> Result<Option<Descriptor>, Trap> {
     if is_null(selector) {
         return Ok(None);
     }
     let Some(descriptor) = cpu.find_descriptor(selector)? else { return Ok(None) };
     let rights = descriptor.rights();
-    let conforming = rights.is_code() && rights.is_conforming();
-    let visible = conforming || rights.dpl() >= rpl(selector).max(cpu.cpl());
+    let visible = rights.is_conforming() || rights.dpl() >= rpl(selector).max(cpu.cpl());
     Ok(visible.then_some(descriptor))
 }
 
