@@ -9,7 +9,7 @@ use super::super::machine::{
     Machine, CODE, CODE32, DATA0, STACK, TSS, TSS_SELECTOR, USER_CODE32, USER_DATA,
 };
 use super::super::tables::{DPL3, HANDLERS, INTERRUPT, INTERRUPT16};
-use super::{raised, software, EXT, GATE, VECTOR};
+use super::{raised, software, Raise, EXT, GATE, VECTOR};
 use crate::segment::{CS, SS};
 use crate::{AccessRights, Exit, Segment};
 
@@ -117,7 +117,7 @@ fn a_task_gate_is_refused_aloud() {
 
 #[test]
 fn bad_gates_are_told_by_vector() {
-    let gates: [(u8, fn(u32) -> Exception); 3] =
+    let gates: [(u8, Raise); 3] =
         [(0, Exception::gp), (0x8c, Exception::gp), (INTERRUPT & !0x80, Exception::np)];
     for (kind, exception) in gates {
         let mut machine = machine();

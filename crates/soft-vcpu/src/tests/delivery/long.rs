@@ -8,7 +8,7 @@ use super::super::machine::{
     Machine, CODE, CODE32, CODE64, DATA0, GDT, IDT, STACK, TSS, USER_CODE32, USER_CODE64, USER_DATA,
 };
 use super::super::tables::{DPL3, HANDLERS, INTERRUPT, INTERRUPT16, IST1, RSP0, TRAP};
-use super::{raised, software, EXT, GATE, VECTOR};
+use super::{raised, software, Raise, EXT, GATE, VECTOR};
 use crate::segment::{CS, SS};
 use crate::{Exit, Table};
 
@@ -160,7 +160,7 @@ fn an_inner_stack_is_written_with_the_inner_privilege() {
 #[test]
 fn bad_gates_are_told_by_vector() {
     let handler = HANDLERS + 16 * u64::from(VECTOR);
-    let gates: [(u8, fn(u32) -> Exception); 4] = [
+    let gates: [(u8, Raise); 4] = [
         (0, Exception::gp),
         (INTERRUPT16, Exception::gp),
         // A task gate.

@@ -19,6 +19,9 @@ const GATE: u32 = VECTOR as u32 * 8 + 2;
 /// External event.
 const EXT: u32 = 1;
 
+/// An exception of an error code.
+type Raise = fn(u32) -> Exception;
+
 /// What `event` raises in delivery.
 fn raised(machine: &mut Machine, event: Event) -> Exception {
     machine.vcpu.set_exception_exits(1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14);

@@ -192,7 +192,8 @@ fn mov_from_a_segment_register_zero_extends() {
 #[test]
 fn push_and_pop_have_slots_of_the_operands_size() {
     // PUSH FS; POP GS in 64-bit mode, in 32-bit mode, with an operand-size prefix.
-    let cases: [(fn() -> Machine, &[u8], u64); 3] = [
+    type Case = (fn() -> Machine, &'static [u8], u64);
+    let cases: [Case; 3] = [
         (Machine::long, &[0x0f, 0xa0, 0x0f, 0xa9, 0xf4], 8),
         (Machine::protected, &[0x0f, 0xa0, 0x0f, 0xa9, 0xf4], 4),
         (Machine::protected, &[0x66, 0x0f, 0xa0, 0x66, 0x0f, 0xa9, 0xf4], 2),
