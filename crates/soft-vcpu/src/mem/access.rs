@@ -5,11 +5,12 @@ use vcpu_events::Exception;
 
 use super::{Access, PAGE, PAGE_MASK};
 use crate::cpu::Cpu;
+use crate::flags::bit;
 use crate::int::{Data, Int};
 use crate::io::Request;
 use crate::op::{Op, Trap};
 use crate::segment::{FLAT_STACK, SS};
-use crate::spec::cr4;
+use crate::spec::{cr0, cr4};
 
 impl Cpu {
     /// Reads the memory operand of `op`.
@@ -76,12 +77,13 @@ impl Cpu {
     ) -> Result<T, Trap> {
         if at % PAGE + T::BYTES <= PAGE {
             if let Some((physical, host)) = self.observed(at) {
+                self.check_alignment(at, T::BYTES)?;
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
                 let old = unsafe { change_host(host, lock, change) };
                 self.wrote_observed(at, physical, T::BYTES);
                 return Ok(old);
             }
-            self.check_canonical(seg, at, T::BYTES)?;
+            self.check_access(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Write)?;
             if let Some(host) = host {
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
@@ -92,6 +94,7 @@ impl Cpu {
             }
         }
         // Across pages, or on a device: two accesses, as a bus without locked cycles makes them.
+        self.check_access(seg, at, T::BYTES)?;
         self.probe_write(seg, at, T::BYTES)?;
         let old: T = self.read(seg, at)?;
         self.write(seg, at, change(old))?;
@@ -130,10 +133,11 @@ impl Cpu {
             let entry = self.tlb.entry(at);
             if entry.read == at & PAGE_MASK {
                 let host = entry.addend.wrapping_add(at as usize) as *const u8;
+                self.check_alignment(at, T::BYTES)?;
                 // SAFETY: as for `read`, and the access stays in the page.
                 return Ok(unsafe { T::load(host) });
             }
-            self.check_canonical(seg, at, T::BYTES)?;
+            self.check_access(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Read)?;
             self.watch(at, T::BYTES, false);
             return match host {
@@ -142,7 +146,7 @@ impl Cpu {
                 None => self.read_device(physical, T::BYTES).map(T::from_wide),
             };
         }
-        self.check_canonical(seg, at, T::BYTES)?;
+        self.check_access(seg, at, T::BYTES)?;
         let first = PAGE - at % PAGE;
         // Faults come before anything is asked of a device.
         let next = self.next_linear(at, first);
@@ -182,17 +186,19 @@ impl Cpu {
             let entry = self.tlb.entry(at);
             if entry.write == at & PAGE_MASK {
                 let host = entry.addend.wrapping_add(at as usize) as *mut u8;
+                self.check_alignment(at, T::BYTES)?;
                 // SAFETY: as for `write`, and the access stays in the page.
                 unsafe { T::store(host, value) };
                 return Ok(());
             }
             if let Some((physical, host)) = self.observed(at) {
+                self.check_alignment(at, T::BYTES)?;
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
                 unsafe { T::store(host, value) };
                 self.wrote_observed(at, physical, T::BYTES);
                 return Ok(());
             }
-            self.check_canonical(seg, at, T::BYTES)?;
+            self.check_access(seg, at, T::BYTES)?;
             let (physical, host) = self.translate(at, Access::Write)?;
             self.watch(at, T::BYTES, true);
             let Some(host) = host else {
@@ -203,7 +209,7 @@ impl Cpu {
             self.wrote(physical, T::BYTES);
             return Ok(());
         }
-        self.check_canonical(seg, at, T::BYTES)?;
+        self.check_access(seg, at, T::BYTES)?;
         let first = PAGE - at % PAGE;
         // Both pages must be there before either is written, and a device has to have its part
         // before memory changes: an instruction that reads what it writes starts again for it.
@@ -276,6 +282,28 @@ impl Cpu {
         })
     }
 
+    /// [`Cpu::check_canonical`], then [`Cpu::check_alignment`].
+    fn check_access(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
+        self.check_canonical(seg, at, len)?;
+        self.check_alignment(at, len)
+    }
+
+    /// #AC(0) where `len` bytes (a power of two) are not aligned and user code wants that to
+    /// fault (SDM vol. 3, "Alignment Check Exception (#AC)").
+    #[inline(always)]
+    fn check_alignment(&mut self, at: u64, len: u64) -> Result<(), Trap> {
+        match at & (len - 1) != 0 && self.alignment_counts() {
+            true => Err(self.raise(Exception::ac())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether alignment checking is in force.
+    #[inline(always)]
+    fn alignment_counts(&self) -> bool {
+        self.flags.has(bit::AC) && self.cr0 & cr0::AM != 0 && self.tlb.privilege().0
+    }
+
     /// Whether `len` bytes (up to a page) at a linear address can be written: raises what a write
     /// would raise, writes nothing.
     pub fn probe_write(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
@@ -305,7 +333,7 @@ impl Cpu {
             let tag = if write { entry.write } else { entry.read };
             tag == at & PAGE_MASK
         };
-        if write && self.observed(at).is_some() {
+        if write && self.observed(at).is_some() || self.alignment_counts() {
             return Ok(None);
         }
         if !hit(self.tlb.entry(at)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! System instructions.
 
+mod alignment;
 mod breakpoints;
 mod control;
 mod flags;
