@@ -2,6 +2,7 @@
 //! FADD, FSUB, FMUL, FDIV, FSQRT and their like.
 
 use super::env::{Env, Outcome, Rounding};
+use super::exact;
 use super::num::Num;
 use super::quad;
 use super::round::to_register;
@@ -82,7 +83,7 @@ fn add(env: &mut Env, a: Num, b: Num, subtract: bool) -> Outcome<F80> {
         (true, true) => None,
         (true, false) => Some(b.exact()),
         (false, true) => Some(a.exact()),
-        (false, false) => quad::add(&a.exact(), &b.exact()),
+        (false, false) => exact::add(&a, &b),
     };
     match sum {
         Some(sum) => to_register(env, sum, env.precision()),
@@ -106,7 +107,7 @@ fn mul(env: &mut Env, a: Num, b: Num) -> Outcome<F80> {
     if a.is_zero() || b.is_zero() {
         return Ok(F80::zero(negative));
     }
-    to_register(env, quad::mul(&a.exact(), &b.exact()), env.precision())
+    to_register(env, exact::mul(&a, &b), env.precision())
 }
 
 /// SDM vol. 2, table "FDIV/FDIVP/FIDIV Results".
@@ -147,5 +148,5 @@ pub(super) fn sqrt(env: &mut Env, a: Num) -> Outcome<F80> {
     if a.is_infinite() {
         return Ok(F80::infinity(false));
     }
-    to_register(env, quad::sqrt(&a), env.precision())
+    to_register(env, exact::sqrt(&a), env.precision())
 }

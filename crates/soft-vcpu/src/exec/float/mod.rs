@@ -7,6 +7,7 @@ mod compute;
 mod control;
 mod convert;
 mod env;
+mod exact;
 mod form;
 mod image;
 mod logarithm;

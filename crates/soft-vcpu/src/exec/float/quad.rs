@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Exact arithmetic: significands of 64 bits in `rustc_apfloat`'s 113-bit format.
+//! Quotients, and what takes more bits than registers have: `rustc_apfloat`'s 113-bit format.
 //!
 //! Its 80-bit format alone would not do: precision control shortens the significand but not the
 //! exponent, an unmasked overflow wraps the exponent, and C1 tells which way the result was rounded.
-//! So sums, products and quotients are made here, cut off behind 113 bits with what was lost told
-//! by a sticky bit, and `round` makes an x87 result of them. Exponents are kept near 0 and the
-//! difference apart, so nothing overflows here.
+//! So results are cut off behind 113 bits with what was lost told by a sticky bit, and `round` makes
+//! an x87 result of them. Exponents are kept near 0 and the difference apart, so nothing overflows
+//! here.
 
 use rustc_apfloat::ieee::Quad;
 use rustc_apfloat::{Float, Round, Status, StatusAnd};
 
-use super::num::Num;
 use super::round::Exact;
 
 const BIAS: i32 = 16383;
@@ -54,16 +53,4 @@ pub(super) fn mul(a: &Exact, b: &Exact) -> Exact {
 #[inline]
 pub(super) fn div(a: &Exact, b: &Exact) -> Exact {
     exact(quad(a, a.exp).div_r(quad(b, b.exp), Round::TowardZero), a.exp - b.exp)
-}
-
-/// The square root of a positive finite number.
-pub(super) fn sqrt(a: &Num) -> Exact {
-    // Two bits more or less of the radicand are one of the root.
-    let odd = (a.exp & 1) as u32;
-    let radicand = u128::from(a.sig) << (63 + odd);
-    let root = radicand.isqrt();
-    // The root cannot end in exactly one half, so the remainder tells the bit behind it.
-    let rest = radicand - root * root;
-    let sig = root << 64 | u128::from(rest > root) << 63 | u128::from(rest != 0);
-    Exact { negative: false, exp: (a.exp - odd as i32) / 2, sig }
 }
