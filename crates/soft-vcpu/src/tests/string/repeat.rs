@@ -127,6 +127,21 @@ fn addresses_of_32_bits_wrap_and_clear_the_upper_halves() {
 }
 
 #[test]
+fn a_row_of_elements_ends_where_32_bits_do() {
+    let mut machine = Machine::long();
+    machine.vcpu.set_exception_exits(1 << 14);
+    // FFFFFFF0h is in the middle of a page, and FS:0 is not behind FS:FFFFFFFFh.
+    let base = (DATA + 0x100).wrapping_sub(0xffff_fff0);
+    machine.state(|state| state.segments[4].base = base);
+    machine.write(DATA + 0x100, &pattern(0x40));
+    set_registers(&mut machine, 0x40, 0xffff_fff0, DATA + 0x1000);
+    let exit = machine.run_bytes(&instruction(&[0x64, 0x67, REP], MOVS, 4));
+    assert_eq!(exit, Exit::Exception(Exception::pf(0, base)));
+    assert_eq!(registers(&machine), (0x3c, 0, DATA + 0x1010));
+    assert_eq!(read(&machine, DATA + 0x1000, 0x11), [&pattern(0x10)[..], &[0]].concat());
+}
+
+#[test]
 fn a_32_bit_count_of_zero_leaves_the_registers() {
     let mut machine = Machine::long();
     let high = 0xabcd_0000_0000_0000;
