@@ -83,8 +83,9 @@ fn flags<T: Int>(flags: &mut Flags, a: T, result: T, cf: bool) {
     flags.result_with(result, cf, sign::<T>(a.zx() ^ result.zx()));
 }
 
-// A 16-bit operand may be shifted by more than 16; the result is undefined. Processors since the
-// P6 then go on with the operand itself: they shift `a:fill:a`.
+// A 16-bit operand may be shifted by more than 16; the result is undefined. Here, as on Intel's
+// processors since the P6, the operand itself comes in then: `a:fill:a` is shifted (AMD's take
+// `fill` twice).
 
 struct Left;
 

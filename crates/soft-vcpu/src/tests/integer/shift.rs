@@ -139,7 +139,7 @@ fn shld_and_shrd() {
 
 #[test]
 fn counts_beyond_16_shift_an_operand_of_16_bits_into_itself() {
-    // What processors since the P6 do: shld ax, dx, 20; shrd ax, dx, 20
+    // What Intel's processors since the P6 do: shld ax, dx, 20; shrd ax, dx, 20
     let mut soft = Soft::new();
     let before = super::Registers { rax: 0x1234, rcx: 20, rdx: 0xabcd, flags: 0 };
     let left = soft.execute(&[0x66, 0x0f, 0xa5, 0xd0], before).unwrap();
