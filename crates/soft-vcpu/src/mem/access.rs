@@ -76,6 +76,13 @@ impl Cpu {
         change: impl Fn(T) -> T,
     ) -> Result<T, Trap> {
         if at % PAGE + T::BYTES <= PAGE {
+            let entry = self.tlb.entry(at);
+            if entry.write == at & PAGE_MASK {
+                let host = entry.addend.wrapping_add(at as usize) as *mut u8;
+                self.check_alignment(at, T::BYTES)?;
+                // SAFETY: as for `modify_at`, and the access stays in the page.
+                return Ok(unsafe { change_host(host, lock, change) });
+            }
             if let Some((physical, host)) = self.observed(at) {
                 self.check_alignment(at, T::BYTES)?;
                 // SAFETY: `host` is the byte at `at`, and the access stays in its page.
