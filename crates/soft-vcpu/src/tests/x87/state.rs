@@ -211,3 +211,15 @@ fn fldenv_brings_back_what_fnstenv_stored() {
     assert_eq!((after.fip, after.fdp, after.fop), (before.fip, before.fdp, before.fop));
     assert_eq!(after.x87, before.x87);
 }
+
+#[test]
+fn pointers_that_are_no_real_mode_addresses_are_cut() {
+    let mut machine = Machine::real();
+    machine.state(|state| {
+        (state.fip, state.fdp) = ((0xffff, u64::MAX), (0xffff, u64::MAX));
+        state.gpr[6] = 0x2000;
+    });
+    // fnstenv [si], with 16-bit and with 32-bit fields; hlt
+    assert_eq!(machine.run_bytes(&[0xd9, 0x34, 0x66, 0xd9, 0x74, 0x20, 0xf4]), Exit::Halt);
+    assert_eq!(machine.read_u64(0x2006) as u16, 0xffef);
+}
