@@ -37,7 +37,8 @@ fn fields(cpu: &Cpu) -> Fields {
     let [control, status, tag] = words;
     let opcode = u32::from(x87.fop & 0x7ff);
     if cpu.real_mode() {
-        let linear = |selector: u16, offset: u64| (u32::from(selector) << 4).wrapping_add(offset as u32);
+        let linear =
+            |selector: u16, offset: u64| (u32::from(selector) << 4).wrapping_add(offset as u32);
         let (ip, dp) = (linear(x87.fcs, x87.fip), linear(x87.fds, x87.fdp));
         let upper = |address: u32| address >> 16 << 12;
         return [control, status, tag, ip & 0xffff, upper(ip) | opcode, dp & 0xffff, upper(dp)];
