@@ -9,6 +9,7 @@ mod boot;
 mod boot_times;
 mod conformance;
 mod cpio;
+mod determinism;
 mod fetch;
 mod guests;
 mod nested;
@@ -43,6 +44,8 @@ enum Command {
     Guests(guests::Args),
     /// Write the tests of each behaviour into docs/conformance.md
     Conformance(conformance::Args),
+    /// Boot Debian twice on the virtual clock: both must go exactly the same way
+    Determinism,
     /// Get the Debian kernel, busybox and QEMU into target/ (without root)
     Fetch,
     /// Process 1 of the nested rig's machine; not for use by hand
@@ -67,6 +70,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::main(&args),
         Command::Guests(args) => guests::main(&args),
         Command::Conformance(args) => conformance::main(&args),
+        Command::Determinism => determinism::main(),
         Command::Fetch => fetch::main(),
         Command::RigAgent => nested::agent::main(),
     }

@@ -18,11 +18,13 @@ use anyhow::{Context, Result};
 use self::plan::{Measure, Step};
 use self::tally::Tally;
 use crate::guests::run::{self, Place};
-use crate::{fetch, guests, process, ui, workspace};
+use crate::{determinism, fetch, guests, process, ui, workspace};
 
 /// Where the guests run: on the software CPU, and on a full KVM.
 const GUESTS: [(&str, Place); 2] =
     [("guests on soft", Place::Soft), ("guests on nested KVM", Place::Nested)];
+
+const DETERMINISM: &str = "the virtual clock, twice";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,6 +43,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         for (name, place) in GUESTS {
             println!("{name:28} cargo xtask guests --on {}", place.name());
         }
+        println!("{DETERMINISM:28} cargo xtask determinism");
         return Ok(ExitCode::SUCCESS);
     }
     let start = Instant::now();
@@ -53,14 +56,17 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         total.add(tally);
     };
     note("prerequisites", prerequisites::check());
+    let count = steps.len() + GUESTS.len() + 1;
     for (index, step) in steps.iter().enumerate() {
-        let place = format!("[{}/{}]", index + 1, steps.len() + GUESTS.len());
+        let place = format!("[{}/{count}]", index + 1);
         note(&step.name, run_step(step, &place)?);
     }
     for (index, (name, place)) in (steps.len()..).zip(GUESTS) {
-        ui::say(format!("[{}/{}] {name}", index + 1, steps.len() + GUESTS.len()));
+        ui::say(format!("[{}/{count}] {name}", index + 1));
         note(name, run_guests(place));
     }
+    ui::say(format!("[{count}/{count}] {DETERMINISM}"));
+    note(DETERMINISM, run_determinism());
 
     ui::say(format!("done in {}", ui::since(start)));
     for name in &failed {
@@ -126,6 +132,16 @@ fn run_guests(place: Place) -> Tally {
         ui::detail(format!("FAILED: {error:#}"));
         Tally { passed: 0, failed: 1, ignored: 0 }
     })
+}
+
+/// Each machine that boots twice counts as a test.
+fn run_determinism() -> Tally {
+    let machines = determinism::MACHINES.len();
+    let failed = determinism::run().unwrap_or_else(|error| {
+        ui::detail(format!("FAILED: {error:#}"));
+        machines
+    });
+    Tally { passed: machines - failed, failed, ignored: 0 }
 }
 
 impl Step {
