@@ -122,10 +122,16 @@ pub struct Input(Arc<Shared>);
 
 impl Input {
     /// Gives the serial port what is there and what it has room for; never waits.
+    ///
+    /// A file is there from the beginning. It waits until the guest listens, since what a driver
+    /// finds in the port when it starts it throws away.
     pub fn take(&self) {
         let mut unread = lock(&self.0.unread);
         let mut port = lock(&self.0.port);
         let Some(port) = port.as_mut() else { return };
+        if port.filter.is_none() && !lock(&port.serial).listens() {
+            return;
+        }
         if unread.bytes.is_empty() && !unread.closed && stdin_is_readable(true, 0) {
             unread.read();
         }

@@ -73,12 +73,12 @@ impl SoftVcpu {
     fn translate(&mut self, exit: SoftExit) -> Exit<'_> {
         match exit {
             SoftExit::PortRead { port, size } => {
-                Exit::PortRead { port, size, data: self.to_be_read(size) }
+                Exit::PortRead { port, size, data: self.answer_room(size) }
             }
             SoftExit::PortWrite { port, size, value } => {
                 Exit::PortWrite { port, size, data: self.written(size, value.into()) }
             }
-            SoftExit::MmioRead { address, size } => Exit::MmioRead(address, self.to_be_read(size)),
+            SoftExit::MmioRead { address, size } => Exit::MmioRead(address, self.answer_room(size)),
             SoftExit::MmioWrite { address, size, value } => {
                 Exit::MmioWrite(address, self.written(size, value))
             }
@@ -99,7 +99,7 @@ impl SoftVcpu {
     }
 
     /// Room for the answer: all ones, unless somebody fills it.
-    fn to_be_read(&mut self, size: u8) -> &mut [u8] {
+    fn answer_room(&mut self, size: u8) -> &mut [u8] {
         self.data = [0xff; 8];
         self.reading = true;
         let size = usize::from(size).min(self.data.len());

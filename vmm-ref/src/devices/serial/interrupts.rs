@@ -53,6 +53,11 @@ impl Interrupts {
         id | if self.fifos_enabled() { IIR_FIFOS } else { 0 }
     }
 
+    /// Whether a received character interrupts.
+    pub(super) fn receiver_enabled(&self) -> bool {
+        self.enable & IER_RECEIVED != 0
+    }
+
     /// A write of the IER. Enabling the transmitter interrupt raises it at once: the transmitter
     /// of this model is always empty.
     pub(super) fn write_enable(&mut self, value: u8) {

@@ -149,6 +149,11 @@ impl Serial {
         self.backlog.len() < BACKLOG_LIMIT
     }
 
+    /// Whether the guest has a driver that waits for input: received characters interrupt it.
+    pub fn listens(&self) -> bool {
+        self.interrupts.receiver_enabled()
+    }
+
     /// The byte counters.
     pub fn counters(&self) -> SerialCounters {
         let output = self.uart.writer();
