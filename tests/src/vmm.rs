@@ -146,6 +146,12 @@ impl Finished {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
+    /// The guest's own checks, a line each.
+    pub fn checks(&self) -> Vec<String> {
+        let is_check = |line: &&str| line.starts_with("ok ") || line.starts_with("FAIL");
+        self.console.lines().filter(is_check).map(str::to_string).collect()
+    }
+
     /// Checks that the guest's own checks all passed.
     ///
     /// # Panics
@@ -188,6 +194,9 @@ impl std::fmt::Display for Finished {
     }
 }
 
+/// The values of `--backend` on which every guest runs.
+pub const BACKENDS: [&str; 2] = ["kvm", "soft"];
+
 /// Runs one of the listed guests in one topology and checks that it passed.
 ///
 /// # Panics
@@ -198,6 +207,16 @@ pub fn run_guest(vmm: Vmm, name: &str, topology: Topology) -> Finished {
     let finished = vmm.guest(name, topology, guest.cpus).arg("--stats").run();
     finished.assert_passed();
     finished
+}
+
+/// As [`run_guest`], on each backend: the same checks must have passed.
+///
+/// # Panics
+/// As for [`run_guest`], and if a guest checked something else on another backend.
+pub fn run_guest_on_all(vmm: impl Fn() -> Vmm, name: &str, topology: Topology) {
+    let [on_kvm, on_soft] =
+        BACKENDS.map(|backend| run_guest(vmm().on(backend), name, topology).checks());
+    assert_eq!(on_kvm, on_soft, "{name} checked something else");
 }
 
 /// Where a test keeps files that it needs.

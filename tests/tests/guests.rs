@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Each bare-metal guest on `vmm-ref`, in each topology that it is for.
+//! Each bare-metal guest on `vmm-ref`, in each topology that it is for, on KVM and on the software
+//! CPU, with the same result.
 //!
 //! A test's name has the ids of the behaviours that its guest shows end to end.
 
-use integration::vmm::{run_guest, scratch};
+use integration::vmm::{run_guest_on_all, scratch, BACKENDS};
 use integration::{vmm_ref, Topology};
 
 /// `test name: guest, topology;`
@@ -12,7 +13,7 @@ macro_rules! guests {
         $(
             #[test]
             fn $name() {
-                run_guest(vmm_ref!(), $guest, Topology::$topology);
+                run_guest_on_all(|| vmm_ref!(), $guest, Topology::$topology);
             }
         )*
 
@@ -63,8 +64,11 @@ fn a_multiboot_kernel_gets_its_command_line_and_module() {
     let (_directory, path) = scratch();
     let module = path("module");
     std::fs::write(&module, "KEY=VALUE").unwrap();
-    for topology in [Topology::Pic, Topology::IoApic] {
-        let vmm = vmm_ref!().guest("multiboot", topology, 1).arg("--initramfs").arg(&module);
+    let machines =
+        [Topology::Pic, Topology::IoApic].map(|topology| BACKENDS.map(|on| (topology, on)));
+    for (topology, backend) in machines.into_iter().flatten() {
+        let vmm = vmm_ref!().on(backend).guest("multiboot", topology, 1);
+        let vmm = vmm.arg("--initramfs").arg(&module);
         let finished = vmm.args(["--cmdline", "one two=3"]).run();
         finished.assert_passed();
         assert!(finished.console.contains("multiboot.elf one two=3\n"), "{finished}");
