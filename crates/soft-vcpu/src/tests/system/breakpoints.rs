@@ -101,6 +101,10 @@ fn an_instruction_breakpoint_is_met_at_the_first_byte_only() {
     let mut machine = watching(0, EXECUTE, 1, CODE + 2);
     // mov eax, 5; hlt
     assert_eq!(machine.run_bytes(&[0xb8, 5, 0, 0, 0, 0xf4]), Exit::Halt);
+    // Its length does not count.
+    let mut machine = watching(0, EXECUTE, 4, CODE + 2);
+    assert_eq!(machine.run_bytes(&[0x90, 0x90, 0x90, 0xf4]), db(1));
+    assert_eq!(machine.now().rip, CODE + 2);
 }
 
 #[test]

@@ -105,6 +105,9 @@ fn the_limit_ends_the_bit_map() {
     // A map beyond the limit, or none.
     assert!(!allowed(&mut mapped(0x6a, 0x69, &[0, 0]), 0, 1));
     assert!(!allowed(&mut mapped(0x68, 0x66, &[0, 0, 0, 0]), 0, 1));
+    // The map's offset itself beyond the limit.
+    assert!(!allowed(&mut mapped(0x10, 0x66, &[0, 0, 0, 0]), 0, 1));
+    assert!(allowed(&mut mapped(0x10, 0x67, &[0, 0, 0, 0]), 0, 1));
     let mut no_tss = mapped(0x68, 0x80, &[0; 8]);
     no_tss.state(|state| state.segments[usize::from(TR)].rights.set_unusable(true));
     assert!(!allowed(&mut no_tss, 0, 1));
