@@ -95,10 +95,7 @@ pub(crate) fn decode(bytes: &[u8], rip: u64, mode: Mode) -> Result<Decoded, Inco
         DecoderError::None => Ok(translate(&instruction, rip, mode)),
         _ => {
             let handler: Handler = if is_too_long(bytes, mode) { too_long } else { invalid };
-            let mut raising = raising(&instruction, rip, handler);
-            // All bytes that may have had a part in it.
-            raising.op.len = bytes.len().min(MAX_LENGTH) as u8;
-            Ok(raising)
+            Ok(raising(&instruction, rip, handler))
         }
     }
 }

@@ -243,6 +243,40 @@ fn second(machine: &Machine, change: impl FnOnce(&mut State)) -> Vcpu {
     vcpu
 }
 
+#[test]
+fn a_vcpu_that_wrote_to_a_page_before_it_was_code_is_seen_to_write_again() {
+    let mut machine = Machine::long();
+    // The writer: mov [rbx], al; jmp back to it.
+    let writer = DATA + 0x3000;
+    machine.write(writer, &[0x88, 0x03, 0xeb, 0xfc]);
+    machine.write(DATA, &[0xb0, 0, 0xc3]); // mov al, ..; ret
+    let mut other = second(&machine, |state| {
+        (state.rip, state.gpr[3], state.gpr[0]) = (writer, DATA + 1, 5);
+    });
+    // It gets a translation that writes unseen, and keeps it.
+    assert_eq!(other.run(2), Exit::Budget);
+    machine.state(|state| state.gpr[3] = DATA);
+    // call rbx; mov ah, al; out 0x80, al; call rbx; hlt
+    let code = [0xff, 0xd3, 0x88, 0xc4, 0xe6, 0x80, 0xff, 0xd3, 0xf4];
+    assert_eq!(machine.run_bytes(&code), Exit::PortWrite { port: 0x80, size: 1, value: 5 });
+    // So that it writes something else without a new state, which would forget translations.
+    other.cpu.gpr[0] = 6;
+    assert_eq!(other.run(2), Exit::Budget);
+    assert_eq!(machine.vcpu.run(10), Exit::Halt);
+    assert_eq!(eax_of(&machine) & 0xffff, 0x506);
+}
+
+#[test]
+fn a_vcpu_executes_what_it_wrote_before_and_after() {
+    let mut machine = Machine::long();
+    machine.write(DATA, &[0xb0, 0, 0xc3]); // mov al, ..; ret
+    machine.state(|state| (state.gpr[3], state.gpr[2]) = (DATA, 5));
+    // mov [rbx+1], dl; call rbx; mov ah, al; inc edx; mov [rbx+1], dl; call rbx; hlt
+    let code = [0x88, 0x53, 1, 0xff, 0xd3, 0x88, 0xc4, 0xff, 0xc2, 0x88, 0x53, 1, 0xff, 0xd3, 0xf4];
+    assert_eq!(machine.run_bytes(&code), Exit::Halt);
+    assert_eq!(eax_of(&machine) & 0xffff, 0x506);
+}
+
 /// One vCPU writes numbers 1, 2, ... into an instruction, then into a counter; the other reads the
 /// counter, serializes and executes the instruction, which must not be older (SDM vol. 3,
 /// "Handling Self- and Cross-Modifying Code").
