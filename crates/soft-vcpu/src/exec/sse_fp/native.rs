@@ -11,7 +11,7 @@ use vcpu_events::Exception;
 use crate::cpu::Cpu;
 use crate::op::Trap;
 use crate::spec::cr4;
-use crate::sse::mxcsr::{BEFORE, FLAGS, FTZ, MASKS, MASK_SHIFT, OE, PE, UE};
+use crate::sse::mxcsr::{BEFORE, FLAGS, MASKS, MASK_SHIFT, OE, PE, UE};
 use crate::sse::MXCSR_RESET;
 
 /// The vector of #XM.
@@ -63,10 +63,9 @@ pub(super) fn run<O: Operation>(cpu: &mut Cpu, a: O::A, b: O::B) -> Result<O::R,
 fn run_exact<O: Operation>(cpu: &mut Cpu, a: O::A, b: O::B) -> Result<O::R, Trap> {
     let guest = cpu.sse.mxcsr;
     let unmasked = !guest >> MASK_SHIFT & FLAGS;
-    // FTZ means something only while underflow is masked.
-    let ignored = if unmasked & UE != 0 { FTZ } else { 0 };
-    let (result, after) = O::exact(a, b, guest & !(FLAGS | ignored) | MASKS);
+    let (result, after) = O::exact(a, b, guest & !FLAGS | MASKS);
     let mut raised = after & FLAGS;
+    // Under FTZ the host has said so already.
     if unmasked & UE != 0 && O::is_tiny(result) {
         raised |= UE;
     }
