@@ -97,7 +97,7 @@ impl Generator {
     }
 
     fn xmm(&mut self) -> u128 {
-        let mut half = |rng: &mut Rng| match rng.below(8) {
+        let half = |rng: &mut Rng| match rng.below(8) {
             0 => (rng.below(2000) as f64 - 1000.0).to_bits(),
             1 => {
                 let one = |rng: &mut Rng| u64::from((rng.below(2000) as f32 - 999.5).to_bits());
