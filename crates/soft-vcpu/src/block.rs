@@ -352,11 +352,14 @@ fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: usize, host: *const
     let mut generation = page.generation();
     for _ in 0..ATTEMPTS {
         page.mark_code(physical, len as u64);
-        forget_writers(cpu, member, &memory, page);
+        // The marks have to be there from before the writers are told until nobody is left.
+        let Some(writers) = page.writers().filter(|_| page.is_marked(physical, len as u64)) else {
+            std::thread::yield_now();
+            continue;
+        };
+        forget_writers(cpu, member, &memory, writers.vcpus());
         generation = page.generation();
-        // If somebody took the page for data, he did so before the generation that was read, or
-        // he will tell it on.
-        if page.is_marked(physical, len as u64) {
+        if page.remove_writers(writers) {
             return Seen { page, generation, host };
         }
     }
@@ -364,20 +367,15 @@ fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: usize, host: *const
     Seen { page, generation: generation.wrapping_sub(1), host }
 }
 
-/// Makes all vCPUs forget their unseen ways to write to the page.
-fn forget_writers(cpu: &mut Cpu, member: &Member, memory: &Memory, page: &Page) {
-    let writers = page.writers();
+/// Makes all vCPUs forget their unseen ways to write to pages with code.
+fn forget_writers(cpu: &mut Cpu, member: &Member, memory: &Memory, writers: u32) {
     if writers == 0 {
         return;
     }
     cpu.tlb.forget_writes_to_code(memory);
     memory.forget_writes(writers, cpu.member_index, || {
-        if member.must_forget() {
-            cpu.tlb.forget_writes_to_code(memory);
-            member.forgot();
-        }
+        member.attend(|| cpu.tlb.forget_writes_to_code(memory));
     });
-    page.remove_writers(writers);
 }
 
 static NOWHERE: Page = Page::new();

@@ -102,11 +102,8 @@ impl Vcpu {
 
     /// Another vCPU wants this one's writes to code to be seen.
     pub(crate) fn attend(&mut self) {
-        if self.member.must_forget() {
-            let memory = self.cpu.memory.clone();
-            self.cpu.tlb.forget_writes_to_code(&memory);
-            self.member.forgot();
-        }
+        let cpu = &mut self.cpu;
+        self.member.attend(|| cpu.tlb.forget_writes_to_code(&cpu.memory));
     }
 
     /// One instruction, with all that can depend on a single one.

@@ -6,7 +6,7 @@
 //! anybody goes the slow way. The wait is for an instruction boundary of each vCPU that runs and
 //! had such a translation; one that is outside the guest catches up when it comes back.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A vCPU, as the others see it.
@@ -16,6 +16,10 @@ pub(crate) struct Member {
     pub kick: AtomicU8,
     /// Translations that write unseen must go at the next boundary.
     forget: AtomicBool,
+    /// How often that was asked for, modulo 2^32.
+    asked: AtomicU32,
+    /// The last of these that was heard.
+    forgotten: AtomicU32,
     /// In `run`.
     running: AtomicBool,
 }
@@ -43,11 +47,9 @@ impl Members {
             let chosen = |index: u32| index != own && writers & 1 << (index % 32) != 0;
             (0..).zip(all.iter()).filter(|(n, _)| chosen(*n)).map(|(_, m)| m.clone()).collect()
         };
-        for other in &others {
-            other.forget.store(true, Ordering::SeqCst);
-        }
-        for other in others {
-            while other.running.load(Ordering::SeqCst) && other.forget.load(Ordering::SeqCst) {
+        let asked: Vec<_> = others.iter().map(|other| other.ask_to_forget()).collect();
+        for (other, asked) in others.iter().zip(asked) {
+            while other.running.load(Ordering::SeqCst) && !other.has_forgotten(asked) {
                 at_boundary();
                 std::thread::yield_now();
             }
@@ -56,10 +58,9 @@ impl Members {
 }
 
 impl Member {
-    /// The vCPU runs from here on; whether it has to forget first.
-    pub fn enter(&self) -> bool {
+    /// The vCPU runs from here on; it has to look whether to forget first.
+    pub fn enter(&self) {
         self.running.store(true, Ordering::SeqCst);
-        self.forget.load(Ordering::SeqCst)
     }
 
     /// The vCPU is outside, between instructions.
@@ -78,13 +79,45 @@ impl Member {
         self.kick.load(Ordering::Relaxed) != 0 || self.forget.load(Ordering::Relaxed)
     }
 
-    /// Whether to forget.
-    pub fn must_forget(&self) -> bool {
-        self.forget.load(Ordering::SeqCst)
+    /// Asks; [`Member::has_forgotten`] tells by the number given.
+    fn ask_to_forget(&self) -> u32 {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+        self.forget.store(true, Ordering::SeqCst);
+        asked
     }
 
-    /// It was forgotten.
-    pub fn forgot(&self) {
-        self.forget.store(false, Ordering::SeqCst);
+    /// Whether all was forgotten since `asked` was given.
+    fn has_forgotten(&self, asked: u32) -> bool {
+        self.forgotten.load(Ordering::SeqCst).wrapping_sub(asked) as i32 >= 0
+    }
+
+    /// Forgets by `forget` if somebody asked. Who asks meanwhile may have marked a page that was
+    /// looked at already: he is heard the next time.
+    pub fn attend(&self, forget: impl FnOnce()) {
+        if self.forget.load(Ordering::SeqCst) {
+            self.forget.store(false, Ordering::SeqCst);
+            let asked = self.asked.load(Ordering::SeqCst);
+            forget();
+            self.forgotten.store(asked, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_while_it_forgets_is_heard_the_next_time() {
+        let member = Member::default();
+        let first = member.ask_to_forget();
+        let mut second = None;
+        member.attend(|| second = Some(member.ask_to_forget()));
+        assert!(member.has_forgotten(first));
+        assert!(!member.has_forgotten(second.unwrap()));
+        assert!(member.wants_attention());
+        member.attend(|| {});
+        assert!(member.has_forgotten(second.unwrap()));
+        assert!(!member.wants_attention());
     }
 }

@@ -48,7 +48,22 @@ pub(crate) struct Page {
     /// The same, since lines were last forgotten (bits 23:0), and how often that was (31:24).
     hits: AtomicU32,
     /// Bit n: vCPU n (modulo 32) may have a translation that writes without looking here.
-    writers: AtomicU32,
+    /// [`FORGETTING`], and above it how often lines were forgotten.
+    writers: AtomicU64,
+}
+
+/// In [`Page::writers`]: lines are being forgotten.
+const FORGETTING: u64 = 1 << 32;
+
+/// The vCPUs with a translation that writes to a page unseen, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writers(u64);
+
+impl Writers {
+    /// Bit n: vCPU n (modulo 32).
+    pub fn vcpus(self) -> u32 {
+        self.0 as u32
+    }
 }
 
 /// Writes to a page's code after which it is no code, the first time.
@@ -156,7 +171,7 @@ impl Page {
             lines: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             hits: AtomicU32::new(0),
-            writers: AtomicU32::new(0),
+            writers: AtomicU64::new(0),
         }
     }
 
@@ -186,12 +201,20 @@ impl Page {
         // Who decodes marks the lines, then reads the bytes; who writes stores the bytes, then
         // looks at the marks. One of them must see the other.
         fence(Ordering::SeqCst);
-        let hit = self.lines.load(Ordering::SeqCst) & lines(address, len) != 0;
+        // While lines are forgotten, a block that was decoded from them may still be believed.
+        let hit = self.lines.load(Ordering::SeqCst) & lines(address, len) != 0
+            || self.writers.load(Ordering::SeqCst) & FORGETTING != 0;
         if hit {
-            if self.is_data_by_now() {
+            let forgets = self.is_data_by_now()
+                && self.writers.fetch_or(FORGETTING, Ordering::SeqCst) & FORGETTING == 0;
+            if forgets {
                 self.lines.store(0, Ordering::SeqCst);
             }
             self.generation.fetch_add(1, Ordering::SeqCst);
+            if forgets {
+                // Carries into the count.
+                self.writers.fetch_add(FORGETTING, Ordering::SeqCst);
+            }
         }
         hit
     }
@@ -214,19 +237,23 @@ impl Page {
         if self.has_code() {
             return false;
         }
-        self.writers.fetch_or(1 << (index % 32), Ordering::SeqCst);
-        !self.has_code()
+        let before = self.writers.fetch_or(1 << (index % 32), Ordering::SeqCst);
+        before & FORGETTING == 0 && !self.has_code()
     }
 
-    /// The vCPUs with such a translation.
-    pub fn writers(&self) -> u32 {
-        self.writers.load(Ordering::SeqCst)
+    /// The vCPUs with such a translation; `None` while lines are forgotten.
+    pub fn writers(&self) -> Option<Writers> {
+        let writers = self.writers.load(Ordering::SeqCst);
+        (writers & FORGETTING == 0).then_some(Writers(writers))
     }
 
-    /// These vCPUs have no such translation any more. Only after this may code be believed, so
+    /// These vCPUs have no such translation any more; `false` if others may have one, or the same
+    /// ones again since lines were forgotten meanwhile. Only after this may code be believed, so
     /// that whoever decodes from the page meanwhile waits for them too.
-    pub fn remove_writers(&self, writers: u32) {
-        self.writers.fetch_and(!writers, Ordering::SeqCst);
+    pub fn remove_writers(&self, writers: Writers) -> bool {
+        let none = writers.0 & !u64::from(u32::MAX);
+        let order = Ordering::SeqCst;
+        self.writers.compare_exchange(writers.0, none, order, order).is_ok()
     }
 }
 
@@ -268,5 +295,48 @@ mod tests {
         assert_eq!(page.generation(), 0);
         assert!(page.written(0x7f, 1));
         assert_eq!(page.generation(), 1);
+    }
+
+    #[test]
+    fn writers_are_removed_unless_others_came() {
+        let page = Page::default();
+        assert!(page.add_writer(1));
+        page.mark_code(0, 1);
+        let writers = page.writers().unwrap();
+        assert_eq!(writers.vcpus(), 2);
+        // It has looked before there was code, and tells of itself after.
+        assert!(!page.add_writer(2));
+        page.writers.fetch_or(1 << 2, Ordering::SeqCst);
+        assert!(!page.remove_writers(writers));
+        let writers = page.writers().unwrap();
+        assert_eq!(writers.vcpus(), 6);
+        assert!(page.remove_writers(writers));
+        assert_eq!(page.writers().unwrap().vcpus(), 0);
+    }
+
+    #[test]
+    fn a_writer_stays_for_which_a_page_became_data_meanwhile() {
+        let page = Page::default();
+        assert!(page.add_writer(3));
+        page.mark_code(0, 1);
+        let writers = page.writers().unwrap();
+        // Before that vCPU is asked to forget, the page has no code, and then has some again.
+        while page.has_code() {
+            page.written(0, 1);
+        }
+        assert!(page.add_writer(3));
+        page.mark_code(0, 1);
+        assert!(!page.remove_writers(writers));
+        assert_eq!(page.writers().unwrap().vcpus(), 1 << 3);
+    }
+
+    #[test]
+    fn while_lines_are_forgotten_no_write_is_unseen() {
+        let page = Page::default();
+        page.writers.fetch_or(FORGETTING, Ordering::SeqCst);
+        assert!(!page.add_writer(0));
+        assert!(page.written(0x40, 1));
+        assert_eq!(page.generation(), 1);
+        assert!(page.writers().is_none());
     }
 }
