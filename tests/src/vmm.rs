@@ -20,6 +20,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(240);
 pub struct Vmm {
     command: Command,
     backend: &'static str,
+    platform: String,
 }
 
 impl Vmm {
@@ -27,12 +28,18 @@ impl Vmm {
     pub fn at(path: impl AsRef<Path>) -> Self {
         let mut command = Command::new(path.as_ref());
         command.stdin(Stdio::null());
-        Vmm { command, backend: "kvm" }
+        Vmm::from(command)
     }
 
     /// Another backend than KVM for [`Vmm::guest`].
     pub fn on(mut self, backend: &'static str) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// More keys of `--platform`, each with a comma before it, for [`Vmm::guest`].
+    pub fn platform(mut self, keys: &str) -> Self {
+        self.platform = keys.to_owned();
         self
     }
 
@@ -51,10 +58,11 @@ impl Vmm {
     /// The arguments for one of our guests, faulty ones included.
     pub fn guest(self, name: &str, topology: Topology, cpus: u32) -> Self {
         let backend = self.backend;
+        let platform = format!("topology={topology},testdev=on{}", self.platform);
         self.args(["--backend", backend, "--kernel"])
             .arg(guests::elf(name))
             .args(["--cpus", &format!("boot={cpus}"), "--memory", "size=64M"])
-            .args(["--platform", &format!("topology={topology},testdev=on")])
+            .args(["--platform", &platform])
     }
 
     /// The command, for what this type does not offer.
@@ -76,7 +84,7 @@ impl Vmm {
 
 impl From<Command> for Vmm {
     fn from(command: Command) -> Self {
-        Vmm { command, backend: "kvm" }
+        Vmm { command, backend: "kvm", platform: String::new() }
     }
 }
 

@@ -5,6 +5,7 @@
 mod events;
 mod fake;
 mod interrupts;
+mod round_robin;
 mod threads;
 
 use std::sync::Arc;
