@@ -52,6 +52,8 @@ pub struct VcpuStats {
     pub exits: u64,
     /// HLT exits.
     pub halts: u64,
+    /// Instructions of the guest, if the backend counts them.
+    pub instructions: Option<u64>,
 }
 
 impl Default for VcpuStats {
@@ -64,6 +66,7 @@ impl Default for VcpuStats {
             windows: 0,
             exits: 0,
             halts: 0,
+            instructions: None,
         }
     }
 }
@@ -188,6 +191,10 @@ impl Report {
                 "{index:<8}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
                 own.exits, own.halts, own.windows, vcpu.kicks, vcpu.wakes, own.nmi, own.spurious
             )?;
+        }
+        let counted: Vec<_> = self.vcpus.iter().filter_map(|vcpu| vcpu.own.instructions).collect();
+        if !counted.is_empty() {
+            writeln!(f, "\ninstructions: {}", counted.iter().sum::<u64>())?;
         }
         Ok(())
     }

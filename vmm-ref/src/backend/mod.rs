@@ -147,6 +147,11 @@ pub trait Vcpu: Send {
     /// The guest's time-stamp counter now.
     fn tsc(&self) -> u64;
 
+    /// Instructions that the guest executed, if the backend counts them.
+    fn instructions(&self) -> Option<u64> {
+        None
+    }
+
     /// Registers, for a report to a person.
     fn describe(&self) -> String;
 }
@@ -198,6 +203,10 @@ impl<V: Vcpu + ?Sized> Vcpu for Box<V> {
 
     fn tsc(&self) -> u64 {
         (**self).tsc()
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        (**self).instructions()
     }
 
     fn describe(&self) -> String {

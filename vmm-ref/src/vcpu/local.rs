@@ -371,8 +371,8 @@ impl Local {
     }
 
     /// The counters, at the end.
-    pub fn into_stats(self) -> VcpuStats {
-        self.stats
+    pub fn into_stats(self, backend: &impl Vcpu) -> VcpuStats {
+        VcpuStats { instructions: backend.instructions(), ..self.stats }
     }
 }
 

@@ -88,7 +88,7 @@ impl<B: Vcpu> VcpuThread<B> {
         if let Err(error) = self.run_until_stopped() {
             self.fail(&error);
         }
-        self.local.into_stats()
+        self.local.into_stats(&self.backend)
     }
 
     /// Ends the machine, since this vCPU cannot go on.

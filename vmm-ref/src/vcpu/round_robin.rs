@@ -45,7 +45,7 @@ impl<B: Vcpu> RoundRobin<B> {
         let _guard = EndOnPanic { cpu: 0, control: self.control.clone() };
         self.prepare();
         while self.round() {}
-        self.vcpus.into_iter().map(|vcpu| vcpu.local.into_stats()).collect()
+        self.vcpus.into_iter().map(|vcpu| vcpu.local.into_stats(&vcpu.backend)).collect()
     }
 
     fn prepare(&mut self) {

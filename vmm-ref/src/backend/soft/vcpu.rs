@@ -181,6 +181,10 @@ impl Vcpu for SoftVcpu {
         self.vcpu.tsc()
     }
 
+    fn instructions(&self) -> Option<u64> {
+        Some(self.vcpu.executed())
+    }
+
     fn describe(&self) -> String {
         regs::describe(&self.vcpu)
     }
