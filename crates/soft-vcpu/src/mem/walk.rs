@@ -18,6 +18,9 @@ pub(crate) enum Access {
     Fetch,
 }
 
+/// A guest-physical address and, if there is memory, the host's.
+pub(super) type Place = (u64, Option<*mut u8>);
+
 /// Bits of a paging-structure entry.
 mod entry {
     pub const PRESENT: u64 = 1 << 0;
@@ -43,39 +46,45 @@ struct Mapping {
     global: bool,
     /// log2 of its size.
     shift: u32,
-    dirty: bool,
-    /// Where the entries are that were used, the page's own first.
-    entries: [u64; 4],
-    /// Bit n: entry n has A clear.
-    unaccessed: u8,
+    /// The entries that were used, the page's own first.
+    entries: [Entry; 4],
     /// Entries have 64 bits.
     wide: bool,
 }
+
+/// An entry as it was read.
+#[derive(Clone, Copy)]
+struct Entry {
+    at: u64,
+    found: u64,
+}
+
+/// Nothing of it is ever set.
+const NO_ENTRY: Entry = Entry { at: 0, found: u64::MAX };
 
 /// Why there is no mapping: bits of the page-fault error code.
 struct NotMapped(u32);
 
 impl Cpu {
-    /// The guest-physical address and, if there is memory, the host's address of `linear`. Fills
-    /// the TLB.
+    /// Where `linear` is. Fills the TLB.
     ///
     /// # Errors
     /// #PF.
     #[cold]
     #[inline(never)]
-    pub(super) fn translate(
-        &mut self,
-        linear: u64,
-        access: Access,
-    ) -> Result<(u64, Option<*mut u8>), Trap> {
-        let mapping = match self.map(linear) {
-            Ok(mapping) => mapping,
-            Err(NotMapped(code)) => return Err(self.page_fault(linear, access, code)),
+    pub(super) fn translate(&mut self, linear: u64, access: Access) -> Result<Place, Trap> {
+        let mapping = loop {
+            let mapping = match self.map(linear) {
+                Ok(mapping) => mapping,
+                Err(NotMapped(code)) => return Err(self.page_fault(linear, access, code)),
+            };
+            if !self.allows(&mapping, access) {
+                return Err(self.page_fault(linear, access, pf::PRESENT));
+            }
+            if self.mark_used(&mapping, access) {
+                break mapping;
+            }
         };
-        if !self.allows(&mapping, access) {
-            return Err(self.page_fault(linear, access, pf::PRESENT));
-        }
-        self.mark_used(&mapping, access);
         let physical = mapping.physical;
         let memory = self.memory.clone();
         let Some((host, page)) = memory.page(physical) else { return Ok((physical, None)) };
@@ -149,9 +158,7 @@ impl Cpu {
                 no_execute: false,
                 global: false,
                 shift: 12,
-                dirty: true,
-                entries: [0; 4],
-                unaccessed: 0,
+                entries: [NO_ENTRY; 4],
                 wide: false,
             });
         }
@@ -203,7 +210,7 @@ impl Cpu {
     ) -> Result<Mapping, NotMapped> {
         let reserved = reserved | self.reserved_address() | self.reserved_nx();
         let (mut table, mut writable, mut user, mut no_execute) = (table, true, true, false);
-        let (mut entries, mut unaccessed) = ([0; 4], 0);
+        let mut entries = [NO_ENTRY; 4];
         for level in (0..levels).rev() {
             let shift = 12 + 9 * level;
             let at = table + (linear >> shift & 0x1ff) * 8;
@@ -223,8 +230,7 @@ impl Cpu {
             writable &= found & entry::WRITABLE != 0;
             user &= found & entry::USER != 0;
             no_execute |= found & entry::NX != 0;
-            entries = [at, entries[0], entries[1], entries[2]];
-            unaccessed = unaccessed << 1 | u8::from(found & entry::ACCESSED == 0);
+            entries = [Entry { at, found }, entries[0], entries[1], entries[2]];
             if level == 0 || large {
                 let offset = (1u64 << shift) - 1;
                 return Ok(Mapping {
@@ -234,9 +240,7 @@ impl Cpu {
                     no_execute,
                     global: found & entry::GLOBAL != 0,
                     shift,
-                    dirty: found & entry::DIRTY != 0,
                     entries,
-                    unaccessed,
                     wide: true,
                 });
             }
@@ -272,7 +276,10 @@ impl Cpu {
             true => physical_large | linear & 0x3f_ffff,
             false => leaf & 0xffff_f000 | linear & 0xfff,
         };
-        let unaccessed = |found: u64| u8::from(found & entry::ACCESSED == 0);
+        let upper = match large {
+            true => NO_ENTRY,
+            false => Entry { at: directory_at, found: directory },
+        };
         Ok(Mapping {
             physical,
             writable: directory & leaf & entry::WRITABLE != 0,
@@ -280,24 +287,27 @@ impl Cpu {
             no_execute: false,
             global: leaf & entry::GLOBAL != 0,
             shift: if large { 22 } else { 12 },
-            dirty: leaf & entry::DIRTY != 0,
-            entries: [at, directory_at, 0, 0],
-            unaccessed: unaccessed(leaf) | unaccessed(directory) << 1,
+            entries: [Entry { at, found: leaf }, upper, NO_ENTRY, NO_ENTRY],
             wide: false,
         })
     }
 
     /// Sets A in all entries of a translation, and D for a write. Of one that faulted no entry
-    /// is changed.
-    fn mark_used(&mut self, mapping: &Mapping, access: Access) {
-        for (n, at) in mapping.entries.into_iter().enumerate() {
-            if mapping.unaccessed >> n & 1 != 0 {
-                self.set_bits(at, mapping.wide, entry::ACCESSED);
+    /// is changed. `false`: an entry is not what it was any more, and the walk has to be repeated.
+    fn mark_used(&mut self, mapping: &Mapping, access: Access) -> bool {
+        for (n, Entry { at, found }) in mapping.entries.into_iter().enumerate() {
+            let dirty = if n == 0 && access == Access::Write { entry::DIRTY } else { 0 };
+            let missing = (entry::ACCESSED | dirty) & !found;
+            let done = missing == 0
+                || match mapping.wide {
+                    true => self.replace_entry::<u64>(at, found, found | missing),
+                    false => self.replace_entry::<u32>(at, found, found | missing),
+                };
+            if !done {
+                return false;
             }
         }
-        if access == Access::Write && !mapping.dirty {
-            self.set_bits(mapping.entries[0], mapping.wide, entry::DIRTY);
-        }
+        true
     }
 
     /// Address bits that this processor does not have.
@@ -321,17 +331,19 @@ impl Cpu {
         }
     }
 
-    /// Sets A or D, atomically with regard to other processors.
-    fn set_bits(&mut self, at: u64, wide: bool, bits: u64) {
-        let Some((host, page)) = self.memory.page(at) else { return };
+    /// Replaces an entry if it still is `found`: another processor may have taken the mapping back
+    /// since, and must not find A or D set in what it made of the entry, nor a page written that it
+    /// saw clean.
+    fn replace_entry<T: Int>(&mut self, at: u64, found: u64, new: u64) -> bool {
+        let Some((host, page)) = self.memory.page(at) else { return true };
+        let (found, new) = (T::from_u64(found), T::from_u64(new));
         // SAFETY: entries are aligned, so within the page.
-        unsafe {
-            match wide {
-                true => set_bits::<u64>(host.add((at % PAGE & !7) as usize), bits),
-                false => set_bits::<u32>(host.add((at % PAGE & !3) as usize), bits),
-            }
-        }
-        page.written(at, 8);
+        let before = unsafe {
+            let entry = host.add((at % PAGE & !(T::BYTES - 1)) as usize);
+            T::compare_exchange(entry, found, new)
+        };
+        page.written(at, T::BYTES);
+        before == found
     }
 
     /// Whether `linear` can be an address at all in the mode in force.
@@ -358,16 +370,64 @@ impl Cpu {
     }
 }
 
-/// # Safety
-/// `at` is valid for reads and writes of `T`.
-unsafe fn set_bits<T: Int>(at: *mut u8, bits: u64) {
-    loop {
-        // SAFETY: as the caller promises.
-        let found = unsafe { T::load(at) };
-        let new = T::from_u64(found.zx() | bits);
-        // SAFETY: as above.
-        if found == new || unsafe { T::compare_exchange(at, found, new) } == found {
-            return;
-        }
+#[cfg(test)]
+mod tests {
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    use super::*;
+    use crate::{Config, Cpuid, Memory, MsrTable};
+
+    const DIRECTORY: u64 = 0x1000;
+    const TABLE: u64 = 0x2000;
+    const P_W_U: u32 = 7;
+
+    /// 32-bit paging, page 0 mapped to itself.
+    fn cpu() -> (Cpu, GuestMemoryMmap) {
+        let guest = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        let config = Config {
+            memory: Memory::new(guest.clone()).unwrap(),
+            cpuid: Cpuid::new(),
+            msrs: MsrTable::new(),
+            tsc: Box::new(|executed| executed),
+            physical_address_bits: 40,
+        };
+        let mut cpu = Cpu::new(config, 0);
+        (cpu.cr0, cpu.cr3) = (cr0::PE | cr0::PG, DIRECTORY);
+        guest.write_obj(TABLE as u32 | P_W_U, GuestAddress(DIRECTORY)).unwrap();
+        guest.write_obj(P_W_U, GuestAddress(TABLE)).unwrap();
+        (cpu, guest)
+    }
+
+    fn entries(guest: &GuestMemoryMmap) -> (u32, u32) {
+        let read = |at| guest.read_obj::<u32>(GuestAddress(at)).unwrap();
+        (read(DIRECTORY) & 0xfff, read(TABLE) & 0xfff)
+    }
+
+    #[test]
+    fn a_walk_sets_a_and_d() {
+        let (mut cpu, guest) = cpu();
+        assert!(cpu.translate(0, Access::Read).is_ok());
+        assert_eq!(entries(&guest), (0x27, 0x27));
+        assert!(cpu.translate(0, Access::Write).is_ok());
+        assert_eq!(entries(&guest), (0x27, 0x67));
+    }
+
+    #[test]
+    fn an_entry_that_changed_since_it_was_read_is_left_alone() {
+        let (mut cpu, guest) = cpu();
+        let Ok(mapping) = cpu.map(0) else { panic!("page 0 is mapped") };
+        // Another processor takes the page away.
+        guest.write_obj(0u32, GuestAddress(TABLE)).unwrap();
+        assert!(!cpu.mark_used(&mapping, Access::Write));
+        assert_eq!(entries(&guest).1, 0);
+        assert!(cpu.translate(0, Access::Write).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_is_its_own_table_is_marked_at_last() {
+        let (mut cpu, guest) = cpu();
+        guest.write_obj(DIRECTORY as u32 | P_W_U, GuestAddress(DIRECTORY)).unwrap();
+        assert!(cpu.translate(0, Access::Write).is_ok());
+        assert_eq!(entries(&guest).0, 0x67);
     }
 }
