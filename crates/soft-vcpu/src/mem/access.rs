@@ -3,6 +3,7 @@
 
 use vcpu_events::Exception;
 
+use super::walk::Place;
 use super::{Access, PAGE, PAGE_MASK};
 use crate::cpu::Cpu;
 use crate::flags::bit;
@@ -157,16 +158,16 @@ impl Cpu {
         let first = PAGE - at % PAGE;
         // Faults come before anything is asked of a device.
         let next = self.next_linear(at, first);
-        self.translate(at, Access::Read)?;
-        self.translate(next, Access::Read)?;
-        let low = self.read_part(at, first)?;
-        let high = self.read_part(next, T::BYTES - first)?;
+        let low = self.translate(at, Access::Read)?;
+        let high = self.translate(next, Access::Read)?;
+        let low = self.read_part(at, low, first)?;
+        let high = self.read_part(next, high, T::BYTES - first)?;
         Ok(T::from_wide(low | high << (8 * first)))
     }
 
-    /// `len` bytes (1 to 15) of one page.
-    fn read_part(&mut self, at: u64, len: u64) -> Result<u128, Trap> {
-        let (physical, host) = self.translate(at, Access::Read)?;
+    /// `len` bytes (1 to 15) of one page, which was translated.
+    fn read_part(&mut self, at: u64, place: Place, len: u64) -> Result<u128, Trap> {
+        let (physical, host) = place;
         self.watch(at, len, false);
         let Some(host) = host else { return self.read_device(physical, len) };
         let byte = |n: u64| {
@@ -218,22 +219,23 @@ impl Cpu {
         }
         self.check_access(seg, at, T::BYTES)?;
         let first = PAGE - at % PAGE;
-        // Both pages must be there before either is written, and a device has to have its part
-        // before memory changes: an instruction that reads what it writes starts again for it.
+        // Both pages must be there before either is written (the one's bytes may be the other's
+        // page table), and a device has to have its part before memory changes: an instruction
+        // that reads what it writes starts again for it.
         let next = self.next_linear(at, first);
-        let (_, first_host) = self.translate(at, Access::Write)?;
-        let (_, second_host) = self.translate(next, Access::Write)?;
+        let low = self.translate(at, Access::Write)?;
+        let high = self.translate(next, Access::Write)?;
         let rest = T::BYTES - first;
-        if first_host.is_some() && second_host.is_none() {
-            self.write_part(next, rest, value.wide() >> (8 * first))?;
-            return self.write_part(at, first, value.wide());
+        if low.1.is_some() && high.1.is_none() {
+            self.write_part(next, high, rest, value.wide() >> (8 * first))?;
+            return self.write_part(at, low, first, value.wide());
         }
-        self.write_part(at, first, value.wide())?;
-        self.write_part(next, rest, value.wide() >> (8 * first))
+        self.write_part(at, low, first, value.wide())?;
+        self.write_part(next, high, rest, value.wide() >> (8 * first))
     }
 
-    fn write_part(&mut self, at: u64, len: u64, value: u128) -> Result<(), Trap> {
-        let (physical, host) = self.translate(at, Access::Write)?;
+    fn write_part(&mut self, at: u64, place: Place, len: u64, value: u128) -> Result<(), Trap> {
+        let (physical, host) = place;
         self.watch(at, len, true);
         let Some(host) = host else { return self.write_device(physical, len, value) };
         for n in 0..len {

@@ -187,3 +187,18 @@ fn smep_and_smap_mean_nothing_without_paging() {
     });
     assert_eq!(machine.run_bytes(&[0x88, 0x03, 0xf4]), Exit::Halt);
 }
+
+#[test]
+fn a_store_that_changes_its_second_pages_entry_completes() {
+    let mut paged = Paged::new(Levels4);
+    // The last two pages of the table's 2 MiB: the table itself, then data.
+    let page = LINEAR + 510 * 0x1000;
+    paged.table(510, TABLE | P | W);
+    paged.table(511, DATA | P | W);
+    // add [page + 0xffe], eax: what it adds to the entry are reserved bits.
+    paged.state(|state| (state.gpr[0], state.gpr[3]) = (0x0102_000f, page + 0xffe));
+    paged.machine.write(DATA, &[1, 0]);
+    assert_eq!(paged.machine.run_bytes(&[0x01, 0x03, 0xf4]), Exit::Halt);
+    assert_eq!(paged.entry(paged.table_at(511)) >> 48, 0xf);
+    assert_eq!(paged.machine.read_u64(DATA) & 0xffff, 0x0103);
+}
