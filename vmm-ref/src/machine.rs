@@ -176,7 +176,9 @@ fn load(config: &VmConfig, memory: &GuestMemoryMmap) -> Result<loader::Boot> {
         Topology::IoApic => acpi::Topology::IoApic(acpi::IoApic::default()),
     };
     let serial = config.serial != crate::cli::SerialMode::Off;
-    let tables = acpi::build(&AcpiConfig { topology, cpus: config.cpus, serial, i8042: true })?;
+    // The one at port 0x64 can reset and no more: a driver would wait half a second for its answer.
+    let i8042 = false;
+    let tables = acpi::build(&AcpiConfig { topology, cpus: config.cpus, serial, i8042 })?;
     let rsdp = tables.write(memory).context("cannot place the ACPI tables")?;
     let initramfs = config.initramfs.as_deref();
     let info = MachineInfo { rsdp: Some(rsdp) };

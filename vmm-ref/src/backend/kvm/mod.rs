@@ -74,7 +74,7 @@ impl KvmVm {
     pub fn new(memory: &GuestMemoryMmap) -> Result<Self, KvmError> {
         let kvm = open()?;
         let forwarding = probe::forwarding(&kvm)?;
-        let vm = kvm.create_vm().named("KVM_CREATE_VM")?;
+        let vm = create_vm(&kvm)?;
         place_hidden_pages(&vm)?;
         msr::exit_to_user(&vm)?;
         disable_pmu(&vm);
@@ -123,6 +123,16 @@ fn open() -> Result<Kvm, KvmError> {
         }
     }
     Ok(kvm)
+}
+
+/// A signal of ours, to another thread of the process or to this one, is no reason to fail.
+fn create_vm(kvm: &Kvm) -> Result<VmFd, KvmError> {
+    loop {
+        match kvm.create_vm() {
+            Err(error) if error.errno() == libc::EINTR => {}
+            result => return result.named("KVM_CREATE_VM"),
+        }
+    }
 }
 
 /// Intel CPUs without "unrestricted guest" need four pages where no guest memory is.

@@ -6,7 +6,7 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::msr::{exit_to_user, IA32_APIC_BASE, IA32_TSC_DEADLINE};
-use super::{place_hidden_pages, KvmError, Named};
+use super::{create_vm, place_hidden_pages, KvmError, Named};
 use crate::backend::Forwarding;
 
 /// The APIC version register in x2APIC's MSR range.
@@ -16,7 +16,7 @@ const X2APIC_VERSION: u32 = 0x803;
 pub fn forwarding(kvm: &Kvm) -> Result<Forwarding, KvmError> {
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)])
         .map_err(|_| KvmError::Ioctl("mmap", kvm_ioctls::Error::new(libc::ENOMEM)))?;
-    let vm = kvm.create_vm().named("KVM_CREATE_VM")?;
+    let vm = create_vm(kvm)?;
     place_hidden_pages(&vm)?;
     exit_to_user(&vm)?;
     let host = memory.get_host_address(GuestAddress(0)).unwrap_or(std::ptr::null_mut());

@@ -54,8 +54,10 @@ mod leaf7 {
     pub const EBX: u32 = 1 << 0 // FSGSBASE
         | 1 << 1 // IA32_TSC_ADJUST
         | 1 << 7 // SMEP
+        | 1 << 9 // REP MOVSB and STOSB are fast
         | 1 << 20; // SMAP
     pub const ECX: u32 = 1 << 2; // UMIP
+    pub const EDX: u32 = 1 << 4; // short REP MOVSB is fast
 }
 
 /// Leaf 0x8000_0001.
@@ -109,7 +111,7 @@ pub fn build(facts: CpuidFacts) -> Cpuid {
     leaf(0x8000_0006, [0, 0, 1024 << 16 | 6 << 12 | 64, 0]);
     leaf(0x8000_0007, [0, 0, 0, EXTENDED7_EDX_INVARIANT_TSC]);
     leaf(0x8000_0008, [u32::from(PHYSICAL_ADDRESS_BITS) | LINEAR_ADDRESS_BITS << 8, 0, 0, 0]);
-    cpuid.set(7, Some(0), result([0, leaf7::EBX, leaf7::ECX, 0]));
+    cpuid.set(7, Some(0), result([0, leaf7::EBX, leaf7::ECX, leaf7::EDX]));
     set_caches(&mut cpuid, facts);
     cpuid.set(0xb, None, result([0, 0, 0, facts.apic_id]));
     for level in topology::levels(facts) {
