@@ -112,7 +112,7 @@ impl Vcpu {
         let trap_flag = self.cpu.flags.has(bit::TF);
         let debug = self.cpu.pending_debug;
         self.cpu.careful = true;
-        let result = self.step_inside();
+        let result = self.step_inside(shadow);
         self.cpu.careful = false;
         match result {
             Ok(flow) => {
@@ -122,6 +122,7 @@ impl Vcpu {
                 }
             }
             Err(Trap) if self.cpu.trap.completes() => {
+                self.cpu.flags.put(bit::RF, false);
                 if trap_flag {
                     self.cpu.pending_debug |= dr::DR6_BS;
                 }
@@ -137,9 +138,12 @@ impl Vcpu {
         result.map(|_| ())
     }
 
-    fn step_inside(&mut self) -> Result<Flow, Trap> {
-        // Before anything that the fetch raises.
-        self.cpu.instruction_breakpoint()?;
+    fn step_inside(&mut self, shadow: Shadow) -> Result<Flow, Trap> {
+        // Before anything that the fetch raises. None is met behind MOV SS (SDM vol. 3, "Masking
+        // Exceptions and Interrupts When Switching Stacks").
+        if !shadow.mov_ss {
+            self.cpu.instruction_breakpoint()?;
+        }
         let id = self.cache.find(&mut self.cpu, &self.member)?;
         let op = self.cache.blocks[id as usize].ops[0];
         match (op.run)(&mut self.cpu, &op) {

@@ -23,8 +23,8 @@ pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
 
 fn hlt(cpu: &mut Cpu, _: &Op) -> Step {
     cpu.privileged()?;
-    match cpu.flags.has(bit::TF) {
-        // The single-step trap ends the halt at once.
+    match cpu.flags.has(bit::TF) || cpu.pending_debug != 0 {
+        // The debug trap ends the halt at once.
         true => Ok(Flow::Sync),
         false => Err(cpu.stop(Cause::Halt)),
     }

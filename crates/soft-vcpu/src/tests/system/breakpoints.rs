@@ -5,7 +5,7 @@ use vcpu_events::Exception;
 
 use super::{Machine, GP, UD};
 use crate::spec::{cr4, dr};
-use crate::tests::machine::{CODE, DATA};
+use crate::tests::machine::{CODE, DATA, DATA0};
 use crate::Exit;
 
 const RF: u64 = 1 << 16;
@@ -118,6 +118,25 @@ fn an_instruction_breakpoint_comes_before_what_the_instruction_raises() {
 }
 
 #[test]
+fn mov_ss_holds_back_a_breakpoint_on_the_next_instruction() {
+    let mut machine = watching(0, EXECUTE, 1, CODE + 2);
+    machine.state(|state| state.gpr[0] = DATA0.into());
+    // mov ss, eax; nop; hlt
+    assert_eq!(machine.run_bytes(&[0x8e, 0xd0, 0x90, 0xf4]), Exit::Halt);
+}
+
+#[test]
+fn rf_holds_for_hlt_and_mov_to_cr8_alone() {
+    let lower = [0x44, 0x0f, 0x22, 0xc0]; // mov cr8, rax
+    for (code, exit) in [(&[0xf4][..], Exit::Halt), (&lower, Exit::Cr8Lowered)] {
+        let mut machine = watching(0, EXECUTE, 1, CODE);
+        machine.state(|state| (state.rflags, state.cr8) = (state.rflags | RF, 1));
+        assert_eq!(machine.run_bytes(code), exit);
+        assert_eq!(machine.now().rflags & RF, 0);
+    }
+}
+
+#[test]
 fn data_breakpoints_are_traps_behind_the_access() {
     let load = [0x8b, 0x00, 0xf4]; // mov eax, [rax]
     let store = [0x89, 0x00, 0xf4]; // mov [rax], eax
@@ -163,6 +182,16 @@ fn a_watched_page_that_is_in_the_tlb_already() {
     let dr7 = enable(0, WRITE, 4);
     assert_eq!(machine.with(DATA, 0, dr7, &code), db(1));
     assert_eq!(machine.now().rip, CODE + code.len() as u64);
+}
+
+#[test]
+fn a_halt_is_ended_by_a_breakpoint_that_mov_ss_met() {
+    let mut machine = watching(0, ACCESS, 2, DATA);
+    machine.write(DATA, &DATA0.to_le_bytes());
+    machine.state(|state| state.gpr[0] = DATA);
+    // mov ss, [rax]; hlt
+    assert_eq!(machine.run_bytes(&[0x8e, 0x10, 0xf4]), db(1));
+    assert_eq!(machine.now().rip, CODE + 3);
 }
 
 #[test]
