@@ -21,8 +21,9 @@ pub(crate) const NONE: u32 = u32::MAX;
 const MAX_OPS: usize = 48;
 /// How often code that changes meanwhile is looked at again at once.
 const ATTEMPTS: u32 = 16;
-/// Blocks after which all are forgotten.
+/// Blocks, and instructions in all of them, after which all are forgotten: 100 MiB at most.
 const MAX_BLOCKS: usize = 1 << 17;
+pub(crate) const MAX_CACHED_OPS: usize = 1 << 20;
 /// Entries of the quick lookup by linear address.
 const QUICK: usize = 1 << 12;
 
@@ -69,6 +70,8 @@ unsafe impl Send for Block {}
 /// All blocks of a vCPU.
 pub(crate) struct BlockCache {
     pub blocks: Vec<Block>,
+    /// Instructions in all of them.
+    ops: usize,
     index: HashMap<Key, u32>,
     quick: Box<[u32]>,
     /// Counts how often all blocks were forgotten: ids mean something in between.
@@ -79,6 +82,7 @@ impl Default for BlockCache {
     fn default() -> Self {
         BlockCache {
             blocks: Vec::new(),
+            ops: 0,
             index: HashMap::new(),
             quick: vec![NONE; QUICK].into_boxed_slice(),
             epoch: 0,
@@ -111,15 +115,34 @@ impl BlockCache {
             self.quick[quick] = known;
             return self.believed(cpu, member, known, host);
         }
-        if self.blocks.len() >= MAX_BLOCKS {
-            *self = BlockCache { epoch: self.epoch + 1, ..BlockCache::default() };
-        }
         let block = build(cpu, member, key, linear, host)?;
-        let id = self.blocks.len() as u32;
-        self.blocks.push(block);
-        self.index.insert(key, id);
+        let id = self.insert(None, block);
         self.quick[quick] = id;
         Ok(id)
+    }
+
+    /// Adds a block, or replaces the known one that has its key; forgets all others if they become
+    /// too many.
+    fn insert(&mut self, known: Option<u32>, block: Block) -> u32 {
+        let before = known.map_or(0, |id| self.blocks[id as usize].ops.len());
+        let ops = self.ops - before + block.ops.len();
+        if ops > MAX_CACHED_OPS || known.is_none() && self.blocks.len() >= MAX_BLOCKS {
+            *self = BlockCache { epoch: self.epoch + 1, ..BlockCache::default() };
+            return self.insert(None, block);
+        }
+        self.ops = ops;
+        match known {
+            Some(id) => {
+                self.blocks[id as usize] = block;
+                id
+            }
+            None => {
+                let id = self.blocks.len() as u32;
+                self.index.insert(block.key, id);
+                self.blocks.push(block);
+                id
+            }
+        }
     }
 
     /// A block found by its key; decoded again if its bytes changed.
@@ -131,12 +154,13 @@ impl BlockCache {
         host: Option<*mut u8>,
     ) -> Result<u32, Trap> {
         let block = &mut self.blocks[id as usize];
-        let same_pages = block.second_is_mapped(cpu)?;
-        if !same_pages || !(block.is_fresh() || block.refresh(cpu, member)) {
-            let (key, linear) = (block.key, block.linear);
-            self.blocks[id as usize] = build(cpu, member, key, linear, host)?;
+        // An instruction that does not begin as it did may have no need of the second page.
+        if block.first_holds(cpu, member) && block.second_holds(cpu, member)? {
+            return Ok(id);
         }
-        Ok(id)
+        let (key, linear) = (block.key, block.linear);
+        let block = build(cpu, member, key, linear, host)?;
+        Ok(self.insert(Some(id), block))
     }
 
     /// The block at `cpu.rip`, which the block `from` leaves to on its `way`: the next time
@@ -188,27 +212,32 @@ impl Block {
         self.seen.is_fresh() && self.second.is_none_or(|(_, second)| second.is_fresh())
     }
 
-    /// Looks at the bytes: if they are what was decoded, the block is good for the generation now.
-    fn refresh(&mut self, cpu: &mut Cpu, member: &Member) -> bool {
+    /// Whether the first page has what was decoded there: then the block is good for the
+    /// generation now.
+    fn first_holds(&mut self, cpu: &mut Cpu, member: &Member) -> bool {
+        if self.seen.is_fresh() {
+            return true;
+        }
         let start = (self.linear % PAGE) as usize;
-        let split = (PAGE as usize - start).min(self.bytes.len());
-        let (first, rest) = self.bytes.split_at(split);
-        self.seen = claim(cpu, member, self.key.physical, split, self.seen.host);
-        if !self.seen.holds(start, first) {
-            return false;
-        }
-        if let Some((physical, second)) = &mut self.second {
-            *second = claim(cpu, member, *physical, rest.len(), second.host);
-            return second.holds(0, rest);
-        }
-        true
+        let first = &self.bytes[..self.bytes.len().min(PAGE as usize - start)];
+        self.seen = claim(cpu, member, self.key.physical, first.len(), self.seen.host);
+        self.seen.holds(start, first)
     }
 
-    /// Whether the second page, if there is one, is still mapped where it was.
-    fn second_is_mapped(&self, cpu: &mut Cpu) -> Result<bool, Trap> {
-        let Some((physical, _)) = self.second else { return Ok(true) };
+    /// The same for the second page, if there is one, which also has to be the one that it was.
+    fn second_holds(&mut self, cpu: &mut Cpu, member: &Member) -> Result<bool, Trap> {
+        let Some((physical, second)) = &mut self.second else { return Ok(true) };
         let (_, page) = cpu.fetch_page(next_page(cpu, self.linear))?;
-        Ok(page == physical)
+        if page != *physical {
+            return Ok(false);
+        }
+        if second.is_fresh() {
+            return Ok(true);
+        }
+        let start = (self.linear % PAGE) as usize;
+        let rest = self.bytes.get(PAGE as usize - start..).unwrap_or_default();
+        *second = claim(cpu, member, page, rest.len(), second.host);
+        Ok(second.holds(0, rest))
     }
 }
 

@@ -129,6 +129,34 @@ fn an_instruction_across_pages_is_looked_up_when_its_second_page_moves() {
 }
 
 #[test]
+fn an_instruction_that_no_longer_crosses_needs_no_second_page() {
+    let mut paged = Paged::new(Paging::Levels4);
+    paged.table(1, DATA + 0x1000 | 3);
+    paged.machine.write(DATA + 0xfff, &[0xb0, 1, 0xf4]); // mov al, 1; hlt
+    paged.state(|state| state.rip = LINEAR + 0xfff);
+    assert_eq!(paged.machine.vcpu.run(100), Exit::Halt);
+    paged.machine.write(DATA + 0xfff, &[0xf4]);
+    paged.table(1, 0);
+    paged.state(|state| state.rip = LINEAR + 0xfff);
+    assert_eq!(paged.machine.vcpu.run(100), Exit::Halt);
+    assert_eq!(paged.machine.vcpu.state().rip, LINEAR + 0x1000);
+}
+
+#[test]
+fn blocks_are_forgotten_before_they_are_too_many() {
+    let mut machine = Machine::long();
+    machine.write(CODE, &[0x90; 0x1_0000]);
+    let most = crate::block::MAX_CACHED_OPS as u64;
+    // Each begins one byte behind the last one.
+    for n in 0..most / 48 + 100 {
+        machine.state(|state| state.rip = CODE + n % 0xf000);
+        assert_eq!(machine.vcpu.run(1), Exit::Budget);
+    }
+    let ops = machine.vcpu.cache.blocks.iter().map(|block| block.ops.len()).sum::<usize>();
+    assert!(ops as u64 <= most, "{ops}");
+}
+
+#[test]
 fn the_vmm_changes_code() {
     let mut machine = Machine::long();
     for value in 1..4 {
