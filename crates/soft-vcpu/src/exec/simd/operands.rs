@@ -4,7 +4,6 @@
 use std::marker::PhantomData;
 
 use iced_x86::{Instruction, OpKind};
-use vcpu_events::Exception;
 
 use super::lanes::Vector;
 use crate::cpu::Cpu;
@@ -63,7 +62,7 @@ impl File for Mmx {
     const BYTES: usize = 8;
     #[inline(always)]
     fn begin(cpu: &mut Cpu) -> Result<(), Trap> {
-        check_x87(cpu)
+        cpu.x87_ready()
     }
     #[inline(always)]
     fn get(cpu: &Cpu, register: u8) -> Vector {
@@ -77,15 +76,6 @@ impl File for Mmx {
     #[inline(always)]
     fn touch(cpu: &mut Cpu) {
         cpu.x87.enter_mmx();
-    }
-}
-
-/// #MF for an x87 exception that is still pending (status word, ES).
-#[inline(always)]
-pub(super) fn check_x87(cpu: &mut Cpu) -> Result<(), Trap> {
-    match cpu.x87.status & 1 << 7 {
-        0 => Ok(()),
-        _ => Err(cpu.raise(Exception::mf())),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn select(instruction: &Instruction) -> Option<Handler> {
 
 /// EMMS: all x87 registers become empty.
 fn emms(cpu: &mut Cpu, _: &Op) -> Step {
-    check_x87(cpu)?;
+    cpu.x87_ready()?;
     cpu.x87.enter_mmx();
     cpu.x87.used = 0;
     Ok(Flow::Next)
