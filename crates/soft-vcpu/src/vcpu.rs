@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::cpu::Cpu;
 use crate::exit::Exit;
 use crate::io::{GeneralProtection, Request};
-use crate::mem::Member;
+use crate::mem::{Member, Running};
 use crate::segment::Segment;
 use crate::state::{InvalidState, State};
 
@@ -79,10 +79,11 @@ impl Vcpu {
         }
         let interrupted = self.cpu.vectoring.take().is_some();
         self.delivery_asked = (self.delivery_asked || interrupted) && self.cpu.io.is_active();
-        self.member.enter();
+        // Whatever ends the run, a panic of the clock's included.
+        let running = Running::enter(self.member.clone());
         self.attend();
         let exit = self.run_inside(budget);
-        self.member.leave();
+        drop(running);
         self.idt_vectoring = self.cpu.vectoring;
         exit
     }
@@ -200,12 +201,6 @@ impl Vcpu {
     /// [`InvalidState`]: no processor is in such a state; nothing was changed.
     pub fn set_state(&mut self, state: &State) -> Result<(), InvalidState> {
         state.apply(&mut self.cpu)
-    }
-}
-
-impl Drop for Vcpu {
-    fn drop(&mut self) {
-        self.member.leave();
     }
 }
 

@@ -57,17 +57,24 @@ impl Members {
     }
 }
 
+/// A vCPU in `run`, from `enter` on; dropped when it is outside again, between instructions.
+pub(crate) struct Running(Arc<Member>);
+
+impl Running {
+    /// The vCPU has to look whether to forget before anything else.
+    pub fn enter(member: Arc<Member>) -> Self {
+        member.running.store(true, Ordering::SeqCst);
+        Running(member)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Member {
-    /// The vCPU runs from here on; it has to look whether to forget first.
-    pub fn enter(&self) {
-        self.running.store(true, Ordering::SeqCst);
-    }
-
-    /// The vCPU is outside, between instructions.
-    pub fn leave(&self) {
-        self.running.store(false, Ordering::SeqCst);
-    }
-
     /// Whether there was a kick, which is over then.
     pub fn take_kick(&self) -> bool {
         self.kick.load(Ordering::Relaxed) != 0 && self.kick.swap(0, Ordering::SeqCst) != 0

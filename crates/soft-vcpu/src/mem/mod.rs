@@ -14,7 +14,7 @@ mod tlb;
 mod walk;
 mod wide;
 
-pub(crate) use members::Member;
+pub(crate) use members::{Member, Running};
 pub(crate) use physical::Page;
 pub use physical::{Memory, MemoryError};
 pub(crate) use tlb::Tlb;

@@ -295,6 +295,22 @@ fn a_vcpu_that_wrote_to_a_page_before_it_was_code_is_seen_to_write_again() {
 }
 
 #[test]
+fn nobody_waits_for_a_vcpu_whose_clock_panicked() {
+    let mut machine = Machine::long();
+    let writer = DATA + 0x3000;
+    // mov [rbx], al; rdtsc
+    machine.write(writer, &[0x88, 0x03, 0x0f, 0x31]);
+    machine.write(DATA, &[0xf4]);
+    let mut other = second(&machine, |state| (state.rip, state.gpr[3]) = (writer, DATA + 1));
+    other.cpu.tsc.source = Box::new(|_| panic!("this clock is broken"));
+    let run = std::panic::AssertUnwindSafe(|| other.run(10));
+    assert!(std::panic::catch_unwind(run).is_err());
+    // It has a translation by which it wrote here unseen.
+    machine.state(|state| state.rip = DATA);
+    assert_eq!(machine.vcpu.run(10), Exit::Halt);
+}
+
+#[test]
 fn a_vcpu_executes_what_it_wrote_before_and_after() {
     let mut machine = Machine::long();
     machine.write(DATA, &[0xb0, 0, 0xc3]); // mov al, ..; ret
