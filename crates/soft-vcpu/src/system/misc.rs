@@ -12,7 +12,8 @@ pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
     Some(match instruction.mnemonic() {
         Mnemonic::Hlt => Chosen::ends(hlt),
         Mnemonic::Invlpg => Chosen::ends(invlpg),
-        Mnemonic::Invd | Mnemonic::Wbinvd => Chosen::ends(invalidate_caches),
+        // A processor without WBNOINVD ignores the prefix that makes it of WBINVD.
+        Mnemonic::Invd | Mnemonic::Wbinvd | Mnemonic::Wbnoinvd => Chosen::ends(invalidate_caches),
         Mnemonic::Clflush => Chosen::plain(clflush),
         Mnemonic::Mfence => Chosen::plain(mfence),
         // Loads and stores are the host's, which are ordered like the guest's.

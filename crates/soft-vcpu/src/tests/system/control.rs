@@ -197,10 +197,11 @@ fn what_this_processor_does_not_have_is_ud() {
 #[test]
 fn caches_and_fences() {
     let mut machine = Machine::long().exiting();
-    // invd; wbinvd; lfence; mfence; sfence; clflush [rax]
+    // invd; wbinvd; the same with an idle REP (WBNOINVD elsewhere); lfence; mfence; sfence;
+    // clflush [rax]
     let code = [
-        0x0f, 0x08, 0x0f, 0x09, 0x0f, 0xae, 0xe8, 0x0f, 0xae, 0xf0, 0x0f, 0xae, 0xf8, 0x0f, 0xae,
-        0x38,
+        0x0f, 0x08, 0x0f, 0x09, 0xf3, 0x0f, 0x09, 0x0f, 0xae, 0xe8, 0x0f, 0xae, 0xf0, 0x0f, 0xae,
+        0xf8, 0x0f, 0xae, 0x38,
     ];
     assert_eq!(machine.with(DATA, 0, 0, &code), Exit::Halt);
     // CLFLUSH asks no device, and faults like a read.
