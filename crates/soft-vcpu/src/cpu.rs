@@ -7,7 +7,7 @@ use vcpu_events::{Event, Exception, Shadow, Window};
 
 use crate::config::{Config, Cpuid, MsrTable};
 use crate::flags::{bit, Flags};
-use crate::int::Gpr;
+use crate::int::{reg, Gpr};
 use crate::io::{Answer, IoLog, Request};
 use crate::mem::{Memory, Tlb};
 use crate::mode::Mode;
@@ -304,6 +304,7 @@ impl Cpu {
         self.sse = Sse::default();
         self.x87 = X87::default();
         self.msr = Msrs { pat: 0x0007_0406_0007_0406, ..Msrs::default() };
+        self.tsc.write_adjust(0);
         self.cr0 = cr0::ET | cr0::CD | cr0::NW;
         self.refresh();
     }
@@ -311,6 +312,8 @@ impl Cpu {
     /// The state after INIT: x87, SSE, MSRs, CR0.CD and CR0.NW stay.
     pub fn init(&mut self) {
         self.gpr = [0; 32];
+        // The processor's signature.
+        self.gpr[usize::from(reg::RDX)] = self.cpuid.get(1, 0).eax.into();
         self.flags = Flags::default();
         self.rip = 0xfff0;
         self.cr0 = cr0::ET | self.cr0 & (cr0::CD | cr0::NW);

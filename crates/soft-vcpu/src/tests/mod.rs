@@ -12,6 +12,7 @@ mod integer;
 mod machine;
 mod mmio;
 mod paging;
+mod reset;
 mod running;
 mod simd;
 mod sse_fp;
