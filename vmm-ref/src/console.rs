@@ -38,6 +38,45 @@ struct Unread {
     bytes: Vec<u8>,
     /// There will be no more.
     closed: bool,
+    listener: Listener,
+}
+
+/// Whether somebody in the guest takes what comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Listener {
+    #[default]
+    Absent,
+    /// It has listened since this time (ns).
+    Since(u64),
+    Settled,
+}
+
+impl Listener {
+    /// A driver that has listened for so long has set up its port.
+    const SETTLED_NS: u64 = 10_000_000;
+
+    /// It does listen at `now`, or does not.
+    fn look(&mut self, listens: bool, now: u64) {
+        *self = match (*self, listens) {
+            (_, false) => Listener::Absent,
+            (Listener::Absent, true) => Listener::Since(now),
+            (Listener::Since(since), true) if now.saturating_sub(since) >= Self::SETTLED_NS => {
+                Listener::Settled
+            }
+            (unchanged, true) => unchanged,
+        };
+    }
+
+    /// Nothing else can happen: it will not be readier later.
+    fn settle(&mut self) {
+        if let Listener::Since(_) = self {
+            *self = Listener::Settled;
+        }
+    }
+
+    fn settled(&self) -> bool {
+        *self == Listener::Settled
+    }
 }
 
 /// Counts how often there was room for input, or another port. Its lock is the last one: the
@@ -121,15 +160,16 @@ impl Console {
 pub struct Input(Arc<Shared>);
 
 impl Input {
-    /// Gives the serial port what is there and what it has room for; never waits.
+    /// Gives the serial port what is there at `now` (ns) and what it has room for; never waits.
     ///
-    /// A file is there from the beginning. It waits until the guest listens, since what a driver
-    /// finds in the port when it starts it throws away.
-    pub fn take(&self) {
+    /// A file is there from the beginning. It waits until the guest has listened for a while:
+    /// what a driver finds in the port while it sets it up it throws away.
+    pub fn take(&self, now: u64) {
         let mut unread = lock(&self.0.unread);
         let mut port = lock(&self.0.port);
         let Some(port) = port.as_mut() else { return };
-        if port.filter.is_none() && !lock(&port.serial).listens() {
+        unread.listener.look(lock(&port.serial).listens(), now);
+        if port.filter.is_none() && !unread.listener.settled() {
             return;
         }
         if unread.bytes.is_empty() && !unread.closed && stdin_is_readable(true, 0) {
@@ -148,10 +188,15 @@ impl Input {
         unread.bytes.drain(..taken);
     }
 
-    /// Waits for input or for a signal to this thread.
+    /// Waits for input or for a signal to this thread. Called when nothing else can happen in the
+    /// machine, so that whoever listens will not be readier later.
     pub fn wait(&self) {
-        let unread = lock(&self.0.unread);
-        let more = unread.bytes.is_empty() && !unread.closed && lock(&self.0.port).is_some();
+        let mut unread = lock(&self.0.unread);
+        unread.listener.settle();
+        let port = lock(&self.0.port);
+        let takes = |port: &Port| port.filter.is_some() || unread.listener.settled();
+        let more = unread.bytes.is_empty() && !unread.closed && port.as_ref().is_some_and(takes);
+        drop(port);
         drop(unread);
         stdin_is_readable(more, -1);
     }
@@ -249,6 +294,28 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listener_settles_after_a_while_or_at_rest() {
+        let mut listener = Listener::default();
+        for (listens, at, settled) in [
+            (true, 5, false),
+            (false, 6, false),
+            (true, 7, false),
+            (true, 10_000_006, false),
+            (true, 10_000_007, true),
+            (true, 10_000_008, true),
+            (false, 10_000_009, false),
+        ] {
+            listener.look(listens, at);
+            assert_eq!(listener.settled(), settled, "at {at}");
+        }
+        listener.settle();
+        assert_eq!(listener, Listener::Absent, "nobody is there");
+        listener.look(true, 10_000_010);
+        listener.settle();
+        assert!(listener.settled());
+    }
 
     #[test]
     fn a_machine_that_boots_again_writes_on_in_its_file() {

@@ -61,7 +61,7 @@ impl<B: Vcpu> RoundRobin<B> {
 
     /// A turn for each vCPU; `false` when the machine has ended.
     fn round(&mut self) -> bool {
-        self.input.take();
+        self.input.take(self.clock.now());
         let mut all_sleep = true;
         for cpu in 0..self.vcpus.len() {
             match self.turn(cpu) {
