@@ -376,14 +376,15 @@ fn claim(cpu: &mut Cpu, member: &Member, physical: u64, len: usize, host: *const
     let memory = cpu.memory.clone();
     let Some((_, page)) = memory.page(physical) else {
         // `host` came from the same lookup.
-        return Seen { page: &NOWHERE, generation: 0, host };
+        let page: &Page = &NOWHERE;
+        return Seen { page, generation: 0, host };
     };
     let mut generation = page.generation();
     for _ in 0..ATTEMPTS {
         page.mark_code(physical, len as u64);
         // The marks have to be there from before the writers are told until nobody is left.
         let Some(writers) = page.writers().filter(|_| page.is_marked(physical, len as u64)) else {
-            std::thread::yield_now();
+            crate::sync::yield_now();
             continue;
         };
         forget_writers(cpu, member, &memory, writers.vcpus());
@@ -407,4 +408,12 @@ fn forget_writers(cpu: &mut Cpu, member: &Member, memory: &Memory, writers: u32)
     });
 }
 
+#[cfg(not(loom))]
 static NOWHERE: Page = Page::new();
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref NOWHERE: Page = Page::default();
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -21,12 +21,13 @@ pub mod segment;
 pub mod spec;
 mod sse;
 mod state;
+mod sync;
 mod system;
 mod tsc;
 mod vcpu;
 mod x87;
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 pub use config::{Config, Cpuid, CpuidResult, Msr, MsrTable};

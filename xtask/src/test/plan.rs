@@ -30,9 +30,10 @@ pub enum Measure {
 }
 
 /// The crates whose atomics are model-checked, and where the models are.
-const LOOM: [(&str, &str); 3] = [
+const LOOM: [(&str, &str); 4] = [
     ("irq-routing", "--lib loom"),
     ("lapic-emulation", "--lib loom"),
+    ("soft-vcpu", "--lib loom"),
     ("vcpu-events", "--test loom"),
 ];
 /// Switches of threads that are not forced: where bugs are (see loom's documentation). Without a

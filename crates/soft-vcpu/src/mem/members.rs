@@ -6,8 +6,10 @@
 //! anybody goes the slow way. The wait is for an instruction boundary of each vCPU that runs and
 //! had such a translation; one that is outside the guest catches up when it comes back.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::{yield_now, AtomicBool, AtomicU32, Mutex};
 
 /// A vCPU, as the others see it.
 #[derive(Debug, Default)]
@@ -51,7 +53,7 @@ impl Members {
         for (other, asked) in others.iter().zip(asked) {
             while other.running.load(Ordering::SeqCst) && !other.has_forgotten(asked) {
                 at_boundary();
-                std::thread::yield_now();
+                yield_now();
             }
         }
     }
@@ -110,7 +112,7 @@ impl Member {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -2,13 +2,14 @@
 //! Guest-physical memory, and which of it has been decoded as code.
 
 use std::any::Any;
-use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::members::{Member, Members};
 use super::PAGE;
+use crate::sync::{fence, AtomicU32, AtomicU64};
 
 /// The memory of a machine, shared by its vCPUs.
 ///
@@ -166,6 +167,7 @@ fn lines(address: u64, len: u64) -> u64 {
 
 impl Page {
     /// A page without code.
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         Page {
             lines: AtomicU64::new(0),
@@ -257,7 +259,7 @@ impl Page {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

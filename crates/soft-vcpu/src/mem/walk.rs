@@ -370,7 +370,7 @@ impl Cpu {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
