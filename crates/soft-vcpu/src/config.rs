@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::mem::Memory;
+use crate::spec::cpuid;
 use crate::tsc::TscSource;
 
 /// What a vCPU is made of.
@@ -38,6 +39,8 @@ pub struct CpuidResult {
 #[derive(Clone, Debug, Default)]
 pub struct Cpuid {
     leaves: HashMap<(u32, Option<u32>), CpuidResult>,
+    smap: bool,
+    rdtscp: bool,
 }
 
 impl Cpuid {
@@ -49,6 +52,18 @@ impl Cpuid {
     /// Sets a leaf, or one of its subleaves (ECX).
     pub fn set(&mut self, leaf: u32, subleaf: Option<u32>, result: CpuidResult) {
         self.leaves.insert((leaf, subleaf), result);
+        self.smap = self.get(7, 0).ebx & cpuid::SMAP != 0;
+        self.rdtscp = self.get(0x8000_0001, 0).edx & cpuid::RDTSCP != 0;
+    }
+
+    /// Whether CLAC and STAC are there, which every copy from user memory asks.
+    pub(crate) fn smap(&self) -> bool {
+        self.smap
+    }
+
+    /// Whether RDTSCP is there.
+    pub(crate) fn rdtscp(&self) -> bool {
+        self.rdtscp
     }
 
     /// The answer as it was set: a subleaf's own, else the leaf's, else zeros. Leaves above the

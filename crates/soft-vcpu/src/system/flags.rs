@@ -8,7 +8,6 @@ use crate::decode::{Chosen, Form};
 use crate::flags::bit;
 use crate::int::Int;
 use crate::op::{Flow, Op, Step, Trap};
-use crate::spec::cpuid;
 
 pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
     Some(match instruction.mnemonic() {
@@ -72,7 +71,7 @@ fn popf<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
 }
 
 fn set_ac<const ON: bool>(cpu: &mut Cpu, _: &Op) -> Step {
-    if cpu.cpl() != 0 || cpu.cpuid.get(7, 0).ebx & cpuid::SMAP == 0 {
+    if cpu.cpl() != 0 || !cpu.cpuid.smap() {
         return Err(cpu.ud());
     }
     cpu.flags.put(bit::AC, ON);

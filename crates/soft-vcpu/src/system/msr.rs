@@ -10,7 +10,7 @@ use crate::int::{reg, Int};
 use crate::io::Request;
 use crate::op::{Flow, Op, Step, Trap};
 use crate::segment::{FS, GS};
-use crate::spec::{cpuid, cr0, cr4, efer, msr};
+use crate::spec::{cr0, cr4, efer, msr};
 
 pub(super) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
     match instruction.mnemonic() {
@@ -70,7 +70,7 @@ fn rdtsc(cpu: &mut Cpu, _: &Op) -> Step {
 }
 
 fn rdtscp(cpu: &mut Cpu, op: &Op) -> Step {
-    if cpu.cpuid.get(0x8000_0001, 0).edx & cpuid::RDTSCP == 0 {
+    if !cpu.cpuid.rdtscp() {
         return Err(cpu.ud());
     }
     rdtsc(cpu, op)?;
