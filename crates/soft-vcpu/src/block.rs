@@ -6,6 +6,7 @@
 //! generation stays, and after that if its bytes are still the same.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use crate::cpu::Cpu;
 use crate::decode::{self, Incomplete};
@@ -24,11 +25,13 @@ const ATTEMPTS: u32 = 16;
 /// Blocks, and instructions in all of them, after which all are forgotten: 100 MiB at most.
 const MAX_BLOCKS: usize = 1 << 17;
 pub(crate) const MAX_CACHED_OPS: usize = 1 << 20;
-/// Entries of the quick lookup by linear address.
-const QUICK: usize = 1 << 12;
+/// log2 of the entries of the quick lookup by linear address.
+const QUICK_BITS: u32 = 14;
+/// A page that no address is in.
+const NO_PAGE: u64 = u64::MAX;
 
 /// What a block depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     /// Guest-physical address of the first byte.
     physical: u64,
@@ -39,28 +42,66 @@ pub(crate) struct Key {
     cs: (u64, u32),
 }
 
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Its page's offset is in `physical` too.
+        state.write_u64(self.physical ^ self.rip.rotate_left(20));
+    }
+}
+
+/// Hashes the one number that a [`Key`] gives. A guest that makes collisions slows itself.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u64(&mut self, value: u64) {
+        let product = (self.0 ^ value).wrapping_mul(GOLDEN);
+        self.0 = product ^ product >> 32;
+    }
+}
+
+/// 2^64 by the golden ratio, odd: the upper bits of a product with it depend on all bits.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The place in the quick lookup.
+#[inline(always)]
+fn quick(linear: u64) -> usize {
+    (linear.wrapping_mul(GOLDEN) >> (64 - QUICK_BITS)) as usize
+}
+
 /// A page of code, as a block saw it.
 #[derive(Clone, Copy)]
 struct Seen {
     /// The page's record; valid as long as the memory.
     page: *const Page,
-    generation: u32,
+    /// The page's first byte.
     host: *const u8,
+    generation: u32,
 }
 
-/// A run of decoded instructions.
+/// A run of decoded instructions. In the first cache line is what is needed to go on with it.
+#[repr(C, align(128))]
 pub(crate) struct Block {
-    key: Key,
-    /// The linear address.
-    linear: u64,
+    /// At least one.
     pub ops: Box<[Op]>,
-    seen: Seen,
-    /// The second page, its guest-physical address first, if the only instruction crosses into it.
-    second: Option<(u64, Seen)>,
-    /// What was decoded.
-    bytes: Box<[u8]>,
     /// Blocks that follow: at the next instruction, and at the direct target.
     links: [u32; 2],
+    /// The linear address.
+    linear: u64,
+    /// Its page, or [`NO_PAGE`] if there is a second one: a lookup must look at that too.
+    page: u64,
+    seen: Seen,
+    key: Key,
+    /// The second page, its guest-physical address first, if the only instruction crosses into it.
+    second: Option<Box<(u64, Seen)>>,
+    /// What was decoded.
+    bytes: Box<[u8]>,
 }
 
 // SAFETY: the pointers are to the memory's pages and their records, which any thread may read;
@@ -72,8 +113,8 @@ pub(crate) struct BlockCache {
     pub blocks: Vec<Block>,
     /// Instructions in all of them.
     ops: usize,
-    index: HashMap<Key, u32>,
-    quick: Box<[u32]>,
+    index: HashMap<Key, u32, BuildHasherDefault<Mix>>,
+    quick: Box<[u32; 1 << QUICK_BITS]>,
     /// Counts how often all blocks were forgotten: ids mean something in between.
     epoch: u64,
 }
@@ -83,14 +124,20 @@ impl Default for BlockCache {
         BlockCache {
             blocks: Vec::new(),
             ops: 0,
-            index: HashMap::new(),
-            quick: vec![NONE; QUICK].into_boxed_slice(),
+            index: HashMap::default(),
+            quick: Box::new([NONE; 1 << QUICK_BITS]),
             epoch: 0,
         }
     }
 }
 
 impl BlockCache {
+    /// A block that [`BlockCache::find`] and its like gave, before they are called again.
+    #[inline(always)]
+    pub fn block(&self, id: u32) -> &Block {
+        &self.blocks[id as usize]
+    }
+
     /// The block at `cpu.rip`.
     ///
     /// # Errors
@@ -106,7 +153,7 @@ impl BlockCache {
         let (host, page) = cpu.fetch_page(linear)?;
         let physical = page | linear % PAGE;
         let key = Key { physical, rip: cpu.rip, mode: cpu.mode, cs };
-        let quick = (linear ^ linear >> 12) as usize % QUICK;
+        let quick = quick(linear);
         let known = self.quick[quick];
         if self.blocks.get(known as usize).is_some_and(|block| block.key == key) {
             return self.believed(cpu, member, known, host);
@@ -183,33 +230,42 @@ impl BlockCache {
         Ok(found)
     }
 
-    /// Follows a link from a block that just ran; [`NONE`] if it cannot be trusted without a
-    /// lookup.
+    /// Follows a link from a block that just ran; [`NONE`] if it takes a lookup.
     #[inline(always)]
-    pub fn follow(&self, cpu: &Cpu, from: u32, way: usize) -> u32 {
-        let current = &self.blocks[from as usize];
-        let to = current.links[way & 1];
-        let Some(next) = self.blocks.get(to as usize) else { return NONE };
-        // In the same page the translation is the one that was just used.
-        let mapped = (next.key.physical ^ current.key.physical) & PAGE_MASK == 0
-            && (next.linear ^ current.linear) & PAGE_MASK == 0
-            || {
-                let entry = cpu.tlb.entry(next.linear);
-                entry.fetch == next.linear & PAGE_MASK
-                    && entry.physical == next.key.physical & PAGE_MASK
-            };
-        match mapped && next.second.is_none() && next.is_fresh() {
+    pub fn follow(&self, cpu: &Cpu, from: &Block, way: usize) -> u32 {
+        let to = from.links[way & 1];
+        match self.blocks.get(to as usize).is_some_and(|next| next.is_as_seen(cpu)) {
             true => to,
+            false => NONE,
+        }
+    }
+
+    /// The block at `cpu.rip`, if that is 64-bit code and quickly found; else [`NONE`].
+    #[inline(always)]
+    pub fn find_quickly(&self, cpu: &Cpu) -> u32 {
+        let known = self.quick[quick(cpu.rip)];
+        let Some(block) = self.blocks.get(known as usize) else { return NONE };
+        let is_it = block.linear == cpu.rip
+            && block.key.mode == cpu.mode
+            && cpu.mode.code64()
+            && block.is_as_seen(cpu);
+        match is_it {
+            true => known,
             false => NONE,
         }
     }
 }
 
 impl Block {
-    /// Whether nobody has written to the page's code since.
+    /// Whether it is mapped where it was, for code in the mode in force, and fresh. `false` is not
+    /// sure.
     #[inline(always)]
-    fn is_fresh(&self) -> bool {
-        self.seen.is_fresh() && self.second.is_none_or(|(_, second)| second.is_fresh())
+    fn is_as_seen(&self, cpu: &Cpu) -> bool {
+        let entry = cpu.tlb.entry(self.linear);
+        // Each page of memory has a host address of its own.
+        entry.fetch == self.page
+            && entry.addend.wrapping_add(self.page as usize) == self.seen.host as usize
+            && self.seen.is_fresh()
     }
 
     /// Whether the first page has what was decoded there: then the block is good for the
@@ -226,18 +282,18 @@ impl Block {
 
     /// The same for the second page, if there is one, which also has to be the one that it was.
     fn second_holds(&mut self, cpu: &mut Cpu, member: &Member) -> Result<bool, Trap> {
-        let Some((physical, second)) = &mut self.second else { return Ok(true) };
+        let Some(second) = &mut self.second else { return Ok(true) };
         let (_, page) = cpu.fetch_page(next_page(cpu, self.linear))?;
-        if page != *physical {
+        if page != second.0 {
             return Ok(false);
         }
-        if second.is_fresh() {
+        if second.1.is_fresh() {
             return Ok(true);
         }
         let start = (self.linear % PAGE) as usize;
         let rest = self.bytes.get(PAGE as usize - start..).unwrap_or_default();
-        *second = claim(cpu, member, page, rest.len(), second.host);
-        Ok(second.holds(0, rest))
+        second.1 = claim(cpu, member, page, rest.len(), second.1.host);
+        Ok(second.1.holds(0, rest))
     }
 }
 
@@ -299,8 +355,16 @@ fn build(
         bytes.truncate(used);
         let seen = claim(cpu, member, key.physical, used, host);
         if seen.holds(offset, &bytes) {
-            let (ops, bytes) = (ops.into(), bytes.into());
-            return Ok(Block { key, linear, ops, seen, second: None, bytes, links: [NONE; 2] });
+            return Ok(Block {
+                ops: ops.into(),
+                links: [NONE; 2],
+                linear,
+                page: linear & PAGE_MASK,
+                seen,
+                key,
+                second: None,
+                bytes: bytes.into(),
+            });
         }
     }
     if in_page as u64 == allowed {
@@ -331,13 +395,14 @@ fn build_crossing(
     let Ok(decoded) = decode::decode(&bytes, key.rip, key.mode) else { return Err(cpu.gp()) };
     bytes.truncate(usize::from(decoded.op.len).max(in_page));
     Ok(Block {
-        key,
-        linear,
         ops: [decoded.op].into(),
-        seen,
-        second: Some((page, second)),
-        bytes: bytes.into(),
         links: [NONE; 2],
+        linear,
+        page: NO_PAGE,
+        seen,
+        key,
+        second: Some(Box::new((page, second))),
+        bytes: bytes.into(),
     })
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct Cpu {
     /// Instructions completed before the block under way.
     pub executed: u64,
     /// The block under way ends before this instruction of it; 0 after a write to decoded code.
-    pub block_end: usize,
+    block_end: usize,
     /// One instruction, and one iteration of a repeated one, at a time.
     pub careful: bool,
     /// This vCPU's number among those that share the memory.
@@ -147,7 +147,7 @@ impl Cpu {
     /// All zero; [`Cpu::reset`] is to follow. `member_index` comes from [`Memory::join`].
     pub fn new(config: Config, member_index: u32) -> Self {
         Cpu {
-            gpr: [0; 32],
+            gpr: [0; 256],
             flags: Flags::default(),
             rip: 0,
             base: [0; 16],
@@ -216,6 +216,23 @@ impl Cpu {
     #[cold]
     pub fn ud(&mut self) -> Trap {
         self.raise(Exception::ud())
+    }
+
+    /// A block begins, of which `end` instructions may be executed.
+    #[inline(always)]
+    pub fn begin_block(&mut self, end: usize) {
+        self.block_end = end;
+    }
+
+    /// What [`Cpu::begin_block`] said, or 0 since.
+    #[inline(always)]
+    pub fn block_end(&self) -> usize {
+        self.block_end
+    }
+
+    /// Ends the block under way after this instruction.
+    pub fn end_block(&mut self) {
+        self.block_end = 0;
     }
 
     /// An access that the VMM makes: its answer, once it is there.
@@ -311,7 +328,7 @@ impl Cpu {
 
     /// The state after INIT: x87, SSE, MSRs, CR0.CD and CR0.NW stay.
     pub fn init(&mut self) {
-        self.gpr = [0; 32];
+        self.gpr = [0; 256];
         // The processor's signature.
         self.gpr[usize::from(reg::RDX)] = self.cpuid.get(1, 0).eax.into();
         self.flags = Flags::default();

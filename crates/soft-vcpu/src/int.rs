@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Integers of the four operand sizes, so that an instruction is written once for all of them.
 
-/// General registers and a place that always reads 0, for operands that have no base or index.
-pub(crate) type Gpr = [u64; 32];
+/// General registers and a place that always reads 0, for operands that have no base or index. Any
+/// number of a register is inside, so that none is checked.
+pub(crate) type Gpr = [u64; 256];
 
 /// The register number that always reads 0.
 pub(crate) const ZERO: u8 = 16;
@@ -182,17 +183,17 @@ impl Data for u128 {
 
 #[inline(always)]
 fn register_get<T: Int>(gpr: &Gpr, register: u8) -> T {
-    let value = gpr[usize::from(register & 31)];
     match T::BITS {
         // HIGH_BYTE becomes a shift by 8.
-        8 => T::from_u64(value >> (register >> 2 & 8)),
-        _ => T::from_u64(value),
+        8 => T::from_u64(gpr[usize::from(register & 31)] >> (register >> 2 & 8)),
+        _ => T::from_u64(gpr[usize::from(register)]),
     }
 }
 
 #[inline(always)]
 fn register_set<T: Int>(gpr: &mut Gpr, register: u8, value: T) {
-    let slot = &mut gpr[usize::from(register & 31)];
+    let number = if T::BITS == 8 { register & 31 } else { register };
+    let slot = &mut gpr[usize::from(number)];
     match T::BITS {
         8 => {
             let shift = register >> 2 & 8;

@@ -8,7 +8,7 @@ use crate::cpu::{Cause, Cpu};
 use crate::exit::Exit;
 use crate::flags::bit;
 use crate::io::Request;
-use crate::op::{Flow, Trap};
+use crate::op::{Flow, Op, Trap};
 use crate::spec::dr;
 use crate::vcpu::Vcpu;
 
@@ -145,7 +145,7 @@ impl Vcpu {
             self.cpu.instruction_breakpoint()?;
         }
         let id = self.cache.find(&mut self.cpu, &self.member)?;
-        let op = self.cache.blocks[id as usize].ops[0];
+        let op = self.cache.block(id).ops[0];
         match (op.run)(&mut self.cpu, &op) {
             Ok(flow) => {
                 self.cpu.executed += 1;
@@ -167,51 +167,30 @@ impl Vcpu {
 
     /// Blocks, one after the other, until something else is due.
     fn run_blocks(&mut self, limit: u64) -> Result<(), Trap> {
-        let mut id = self.cache.find(&mut self.cpu, &self.member)?;
+        let Vcpu { cpu, cache, member, .. } = self;
+        let mut id = cache.find(cpu, member)?;
         loop {
-            let ops = &self.cache.blocks[id as usize].ops;
-            let left = limit - self.cpu.executed;
-            let end = ops.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let cpu = &mut self.cpu;
-            cpu.block_end = end;
-            let mut at = 0;
-            let flow = loop {
-                let op = &ops[at];
-                at += 1;
-                match (op.run)(cpu, op) {
-                    Ok(Flow::Next) if at < cpu.block_end => {}
-                    Ok(flow) => {
-                        if matches!(flow, Flow::Next | Flow::Sync) {
-                            cpu.rip = op.next();
-                        }
-                        break flow;
-                    }
-                    Err(Trap) => {
-                        cpu.executed += at as u64 - 1;
-                        cpu.stopped_at(op);
-                        return Err(Trap);
-                    }
-                }
-            };
+            let block = cache.block(id);
+            let (flow, at) = run_block(cpu, &block.ops, limit)?;
             cpu.executed += at as u64;
-            if matches!(flow, Flow::Sync | Flow::Far | Flow::FarFlags)
-                || cpu.executed >= limit
-                || self.member.wants_attention()
-            {
+            if cpu.executed >= limit || member.wants_attention() {
                 return Ok(());
             }
             let way = match flow {
                 // Not at its end, if its own code was written.
-                Flow::Next if at == ops.len() => 0,
+                Flow::Next if at == block.ops.len() => 0,
                 Flow::Taken => 1,
-                _ => {
-                    id = self.cache.find(&mut self.cpu, &self.member)?;
+                Flow::Next | Flow::Jump => {
+                    id = match cache.find_quickly(cpu) {
+                        NONE => cache.find(cpu, member)?,
+                        found => found,
+                    };
                     continue;
                 }
+                Flow::Sync | Flow::Far | Flow::FarFlags => return Ok(()),
             };
-            let next = self.cache.follow(&self.cpu, id, way);
-            id = match next {
-                NONE => self.cache.find_and_link(&mut self.cpu, &self.member, id, way)?,
+            id = match cache.follow(cpu, block, way) {
+                NONE => cache.find_and_link(cpu, member, id, way)?,
                 next => next,
             };
         }
@@ -333,10 +312,39 @@ impl Cpu {
 
     /// Where an instruction that returned [`Trap`] leaves RIP: behind it if it has completed, at
     /// it otherwise.
-    fn stopped_at(&mut self, op: &crate::op::Op) {
+    fn stopped_at(&mut self, op: &Op) {
         let completed = self.trap.completes();
         self.executed += u64::from(completed);
         self.rip = if completed { op.next() } else { op.rip };
+    }
+}
+
+/// Executes instructions up to the end of the block, or of the budget, or to one that goes on
+/// elsewhere: what the last one left, and how many they were.
+#[inline(always)]
+fn run_block(cpu: &mut Cpu, ops: &[Op], limit: u64) -> Result<(Flow, usize), Trap> {
+    let left = limit - cpu.executed;
+    cpu.begin_block(ops.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+    let mut at = 0;
+    loop {
+        // SAFETY: a block has at least one instruction, and `at` is less than `Cpu::block_end`
+        // after the first, which nothing makes larger than it was made above.
+        let op = unsafe { ops.get_unchecked(at) };
+        at += 1;
+        match (op.run)(cpu, op) {
+            Ok(Flow::Next) if at < cpu.block_end() => {}
+            Ok(flow) => {
+                if matches!(flow, Flow::Next | Flow::Sync) {
+                    cpu.rip = op.next();
+                }
+                return Ok((flow, at));
+            }
+            Err(Trap) => {
+                cpu.executed += at as u64 - 1;
+                cpu.stopped_at(op);
+                return Err(Trap);
+            }
+        }
     }
 }
 

@@ -60,11 +60,11 @@ impl Cpu {
     #[inline(always)]
     fn observed(&self, at: u64) -> Option<(u64, *mut u8)> {
         let entry = self.tlb.entry(at);
-        if entry.read != at & PAGE_MASK || !entry.observed {
+        if entry.read != at & PAGE_MASK || !self.tlb.is_observed(at) {
             return None;
         }
         let host = entry.addend.wrapping_add(at as usize) as *mut u8;
-        Some((entry.physical | at % PAGE, host))
+        Some((self.tlb.physical(at) | at % PAGE, host))
     }
 
     #[cold]
@@ -262,7 +262,7 @@ impl Cpu {
         let memory = &self.memory;
         let Some((_, page)) = memory.page(physical) else { return };
         if page.written(physical, len) {
-            self.block_end = 0;
+            self.end_block();
         }
     }
 
@@ -270,12 +270,13 @@ impl Cpu {
     fn wrote_observed(&mut self, at: u64, physical: u64, len: u64) {
         let memory = &self.memory;
         let Some((_, page)) = memory.page(physical) else { return };
-        if page.written(physical, len) {
-            self.block_end = 0;
-        }
+        let hit = page.written(physical, len);
         if !page.has_code() {
             // The next write finds a quicker way.
             self.tlb.stop_observing(at);
+        }
+        if hit {
+            self.end_block();
         }
     }
 

@@ -11,8 +11,8 @@ impl Cpu {
     /// The memory operand's offset in its segment.
     #[inline(always)]
     pub fn offset(&self, op: &Op) -> u64 {
-        let base = self.gpr[usize::from(op.base & 31)];
-        let index = self.gpr[usize::from(op.index & 31)] << (op.scale & 3);
+        let base = self.gpr[usize::from(op.base)];
+        let index = self.gpr[usize::from(op.index)] << (op.scale & 3);
         let sum = base.wrapping_add(index).wrapping_add(op.disp);
         sum & ADDRESS_MASK[usize::from(op.asize & 3)]
     }

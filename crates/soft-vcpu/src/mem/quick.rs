@@ -13,8 +13,8 @@ impl Cpu {
     /// The linear address of the memory operand, in 64-bit mode.
     #[inline(always)]
     fn flat_address(&self, op: &Op) -> u64 {
-        let base = self.gpr[usize::from(op.base & 31)];
-        let index = self.gpr[usize::from(op.index & 31)] << (op.scale & 3);
+        let base = self.gpr[usize::from(op.base)];
+        let index = self.gpr[usize::from(op.index)] << (op.scale & 3);
         let sum = base.wrapping_add(index).wrapping_add(op.disp);
         let offset = sum & ADDRESS_MASK[usize::from(op.asize & 3)];
         offset.wrapping_add(self.base[usize::from(op.seg & 15)])

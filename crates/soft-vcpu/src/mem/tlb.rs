@@ -11,11 +11,14 @@ use crate::mem::Memory;
 
 /// Entries of a set.
 const ENTRIES: usize = 1024;
+/// Sets.
+const SETS: usize = 4;
 /// A tag that no address matches: comparisons keep the page and at most the low four bits.
 const NONE: u64 = 1 << 11;
 
-/// One page.
+/// One page: what every access needs, in half a cache line.
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 pub(crate) struct Entry {
     /// Tags per kind of access.
     pub read: u64,
@@ -23,34 +26,33 @@ pub(crate) struct Entry {
     pub fetch: u64,
     /// The host's address minus the linear one.
     pub addend: usize,
+}
+
+/// What else is known of the page.
+#[derive(Clone, Copy)]
+struct Note {
     /// Guest-physical address of the page.
-    pub physical: u64,
+    physical: u64,
     /// Writes are allowed but must be told to the page, which has code.
-    pub observed: bool,
+    observed: bool,
     /// Survives a change of CR3.
-    pub global: bool,
+    global: bool,
     /// Listed in `Tlb::filled`.
     listed: bool,
 }
 
-const EMPTY: Entry = Entry {
-    read: NONE,
-    write: NONE,
-    fetch: NONE,
-    addend: 0,
-    physical: 0,
-    observed: false,
-    global: false,
-    listed: false,
-};
+const EMPTY: Entry = Entry { read: NONE, write: NONE, fetch: NONE, addend: 0 };
+const NO_NOTE: Note = Note { physical: 0, observed: false, global: false, listed: false };
 
 /// The three sets.
 pub(crate) struct Tlb {
-    sets: Box<[[Entry; ENTRIES]; 4]>,
-    /// The set in force.
+    /// One set after the other.
+    entries: Box<[Entry; SETS * ENTRIES]>,
+    notes: Box<[Note; SETS * ENTRIES]>,
+    /// The first entry of the set in force.
     current: usize,
-    /// Which entries are filled: set and slot.
-    filled: Vec<(u8, u16)>,
+    /// Which entries are filled.
+    filled: Vec<u16>,
     /// Where pages larger than 4 KiB were translated, of up to 4 MiB and of 1 GiB: bits by
     /// address, several addresses sharing one. INVLPG cannot tell which entries are theirs.
     large: Regions,
@@ -85,15 +87,24 @@ const LARGE: u32 = 22;
 const GIANT: u32 = 30;
 
 const USER: usize = 0;
-const SUPERVISOR_SMAP: usize = 1;
-const SUPERVISOR: usize = 2;
+const SUPERVISOR_SMAP: usize = ENTRIES;
+const SUPERVISOR: usize = 2 * ENTRIES;
+
+fn boxed<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
+    let all = vec![value; N].into_boxed_slice();
+    all.try_into().unwrap_or_else(|_| Box::new([value; N]))
+}
 
 impl Default for Tlb {
     fn default() -> Self {
-        let sets = vec![[EMPTY; ENTRIES]; 4].into_boxed_slice();
-        let sets = sets.try_into().unwrap_or_else(|_| Box::new([[EMPTY; ENTRIES]; 4]));
-        let (large, giant) = ([0; 16], [0; 16]);
-        Tlb { sets, current: SUPERVISOR, filled: Vec::new(), large, giant }
+        Tlb {
+            entries: boxed(EMPTY),
+            notes: boxed(NO_NOTE),
+            current: SUPERVISOR,
+            filled: Vec::new(),
+            large: [0; 16],
+            giant: [0; 16],
+        }
     }
 }
 
@@ -117,7 +128,7 @@ impl Tlb {
 
     /// Back to what [`Tlb::select_implicit`] gave.
     pub(super) fn restore(&mut self, set: usize) {
-        self.current = set & 3;
+        self.current = set;
     }
 
     /// Whether the set in force is the user's, and whether SMAP is in force.
@@ -128,28 +139,45 @@ impl Tlb {
     /// The entry in which `linear` would be.
     #[inline(always)]
     pub fn entry(&self, linear: u64) -> &Entry {
-        &self.sets[self.current & 3][(linear / PAGE) as usize % ENTRIES]
+        &self.entries[self.slot(linear)]
+    }
+
+    #[inline(always)]
+    fn slot(&self, linear: u64) -> usize {
+        (self.current + (linear / PAGE) as usize % ENTRIES) % (SETS * ENTRIES)
+    }
+
+    /// Guest-physical address of the page in the entry of `linear`.
+    #[inline(always)]
+    pub fn physical(&self, linear: u64) -> u64 {
+        self.notes[self.slot(linear)].physical
+    }
+
+    /// Whether writes to the page in the entry of `linear` are allowed, but must be told to it.
+    #[inline(always)]
+    pub(super) fn is_observed(&self, linear: u64) -> bool {
+        self.notes[self.slot(linear)].observed
     }
 
     pub(super) fn fill(&mut self, found: &Translation) {
-        let slot = (found.linear / PAGE) as usize % ENTRIES;
+        let slot = self.slot(found.linear);
         let page = found.linear & PAGE_MASK;
         let tag = |allowed| if allowed { page } else { NONE };
-        let old = &mut self.sets[self.current & 3][slot];
-        let entry = Entry {
+        self.entries[slot] = Entry {
             read: tag(found.read),
             write: tag(found.write),
             fetch: tag(found.fetch),
             addend: (found.host as usize).wrapping_sub(page as usize),
+        };
+        if !self.notes[slot].listed {
+            self.filled.push(slot as u16);
+        }
+        self.notes[slot] = Note {
             physical: found.physical & PAGE_MASK,
             observed: found.observed,
             global: found.global,
             listed: true,
         };
-        if !old.listed {
-            self.filled.push((self.current as u8, slot as u16));
-        }
-        *old = entry;
         let (regions, shift) = match found.shift {
             0..=12 => return,
             13..=LARGE => (&mut self.large, LARGE),
@@ -161,26 +189,27 @@ impl Tlb {
 
     /// The page at `linear` has no code any more.
     pub(super) fn stop_observing(&mut self, linear: u64) {
-        self.sets[self.current & 3][(linear / PAGE) as usize % ENTRIES].observed = false;
+        self.notes[self.slot(linear)].observed = false;
     }
 
     /// Everything.
     pub fn flush_all(&mut self) {
-        for (set, slot) in self.filled.drain(..) {
-            self.sets[usize::from(set & 3)][usize::from(slot) % ENTRIES] = EMPTY;
+        for slot in self.filled.drain(..).map(usize::from) {
+            (self.entries[slot], self.notes[slot]) = (EMPTY, NO_NOTE);
         }
         (self.large, self.giant) = ([0; 16], [0; 16]);
     }
 
     /// Everything but global pages.
     pub fn flush_local(&mut self) {
-        let sets = &mut self.sets;
-        self.filled.retain(|(set, slot)| {
-            let entry = &mut sets[usize::from(*set & 3)][usize::from(*slot) % ENTRIES];
-            if !entry.global {
-                *entry = EMPTY;
+        let (entries, notes) = (&mut self.entries, &mut self.notes);
+        self.filled.retain(|slot| {
+            let slot = usize::from(*slot);
+            let stays = notes[slot].global;
+            if !stays {
+                (entries[slot], notes[slot]) = (EMPTY, NO_NOTE);
             }
-            entry.global
+            stays
         });
     }
 
@@ -194,24 +223,25 @@ impl Tlb {
             return self.flush_all();
         }
         let (page, slot) = (linear & PAGE_MASK, (linear / PAGE) as usize % ENTRIES);
-        for set in self.sets.iter_mut() {
-            let entry = &mut set[slot];
+        for slot in (slot..SETS * ENTRIES).step_by(ENTRIES) {
+            let entry = &mut self.entries[slot];
             if [entry.read, entry.write, entry.fetch].contains(&page) {
-                *entry = Entry { listed: entry.listed, ..EMPTY };
+                *entry = EMPTY;
+                self.notes[slot] = Note { listed: self.notes[slot].listed, ..NO_NOTE };
             }
         }
     }
 
     /// Forgets the ways to write to pages that have code by now.
     pub fn forget_writes_to_code(&mut self, memory: &Memory) {
-        for (set, slot) in &self.filled {
-            let entry = &mut self.sets[usize::from(*set & 3)][usize::from(*slot) % ENTRIES];
+        for slot in self.filled.iter().copied().map(usize::from) {
+            let (entry, note) = (&mut self.entries[slot], &mut self.notes[slot]);
             if entry.write == NONE {
                 continue;
             }
-            if memory.page(entry.physical).is_none_or(|(_, page)| page.has_code()) {
+            if memory.page(note.physical).is_none_or(|(_, page)| page.has_code()) {
                 entry.write = NONE;
-                entry.observed = true;
+                note.observed = true;
             }
         }
     }

@@ -359,7 +359,7 @@ impl Cpu {
         let entry = self.tlb.entry(linear);
         if entry.fetch == linear & PAGE_MASK {
             let host = entry.addend.wrapping_add((linear & PAGE_MASK) as usize) as *mut u8;
-            return Ok((Some(host), entry.physical));
+            return Ok((Some(host), self.tlb.physical(linear)));
         }
         if !self.is_canonical(linear) {
             return Err(self.gp());
