@@ -17,7 +17,7 @@ use crate::op::{Op, Trap};
 use crate::segment::CS;
 
 /// No block.
-pub(crate) const NONE: u32 = u32::MAX;
+const NONE: u32 = u32::MAX;
 /// Instructions of a block at most.
 const MAX_OPS: usize = 48;
 /// How often code that changes meanwhile is looked at again at once.
@@ -230,29 +230,24 @@ impl BlockCache {
         Ok(found)
     }
 
-    /// Follows a link from a block that just ran; [`NONE`] if it takes a lookup.
+    /// Follows a link from a block that just ran; `None` if it takes a lookup.
     #[inline(always)]
-    pub fn follow(&self, cpu: &Cpu, from: &Block, way: usize) -> u32 {
+    pub fn follow(&self, cpu: &Cpu, from: &Block, way: usize) -> Option<(u32, &Block)> {
         let to = from.links[way & 1];
-        match self.blocks.get(to as usize).is_some_and(|next| next.is_as_seen(cpu)) {
-            true => to,
-            false => NONE,
-        }
+        let next = self.blocks.get(to as usize)?;
+        next.is_as_seen(cpu).then_some((to, next))
     }
 
-    /// The block at `cpu.rip`, if that is 64-bit code and quickly found; else [`NONE`].
+    /// The block at `cpu.rip`, if that is 64-bit code and quickly found.
     #[inline(always)]
-    pub fn find_quickly(&self, cpu: &Cpu) -> u32 {
+    pub fn find_quickly(&self, cpu: &Cpu) -> Option<(u32, &Block)> {
         let known = self.quick[quick(cpu.rip)];
-        let Some(block) = self.blocks.get(known as usize) else { return NONE };
+        let block = self.blocks.get(known as usize)?;
         let is_it = block.linear == cpu.rip
             && block.key.mode == cpu.mode
             && cpu.mode.code64()
             && block.is_as_seen(cpu);
-        match is_it {
-            true => known,
-            false => NONE,
-        }
+        is_it.then_some((known, block))
     }
 }
 
@@ -410,6 +405,7 @@ fn build_crossing(
 fn decode_run(bytes: &[u8], key: Key, to_the_end: bool) -> (Vec<Op>, usize) {
     let mut ops: Vec<Op> = Vec::new();
     let mut used = 0;
+    let mut joins = None;
     while ops.len() < MAX_OPS && used < bytes.len() {
         if !to_the_end && bytes.len() - used < 15 {
             break;
@@ -423,6 +419,10 @@ fn decode_run(bytes: &[u8], key: Key, to_the_end: bool) -> (Vec<Op>, usize) {
             break;
         }
         used += usize::from(decoded.op.len);
+        if let Some(last) = ops.last_mut() {
+            decoded.join(last, joins);
+        }
+        joins = decoded.joins();
         ops.push(decoded.op);
         if decoded.ends {
             break;

@@ -11,7 +11,7 @@ use crate::int::{reg, Gpr};
 use crate::io::{Answer, IoLog, Request};
 use crate::mem::{Memory, Tlb};
 use crate::mode::Mode;
-use crate::op::Trap;
+use crate::op::{Op, Trap};
 use crate::segment::{Segment, Table, CS, FLAT, SS};
 use crate::spec::{cr0, cr4, dr, efer};
 use crate::sse::Sse;
@@ -68,7 +68,8 @@ pub(crate) struct Cpu {
     pub tsc: Tsc,
     /// Instructions completed before the block under way.
     pub executed: u64,
-    /// The block under way ends before this instruction of it; 0 after a write to decoded code.
+    /// The address of the [`Op`] before which the block under way ends; 0 where only one
+    /// instruction is executed, and after a write to decoded code.
     block_end: usize,
     /// One instruction, and one iteration of a repeated one, at a time.
     pub careful: bool,
@@ -218,16 +219,17 @@ impl Cpu {
         self.raise(Exception::ud())
     }
 
-    /// A block begins, of which `end` instructions may be executed.
+    /// A block begins, of which these instructions may be executed.
     #[inline(always)]
-    pub fn begin_block(&mut self, end: usize) {
-        self.block_end = end;
+    pub fn begin_block(&mut self, ops: &[Op]) {
+        self.block_end = ops.as_ptr_range().end as usize;
     }
 
-    /// What [`Cpu::begin_block`] said, or 0 since.
+    /// Whether what follows `ops` operations from `op` is still to be executed: `false` unless
+    /// `op` is one of those that [`Cpu::begin_block`] was told, and so is that one.
     #[inline(always)]
-    pub fn block_end(&self) -> usize {
-        self.block_end
+    pub fn goes_on(&self, op: *const Op, ops: usize) -> bool {
+        (op.wrapping_add(ops) as usize) < self.block_end
     }
 
     /// Ends the block under way after this instruction.

@@ -9,23 +9,46 @@ pub(crate) type Handler = fn(&mut Cpu, &Op) -> Step;
 /// What an instruction leaves.
 pub(crate) type Step = Result<Flow, Trap>;
 
-/// Where execution goes on.
+/// Where execution goes on. Below 4, bit 0 says whether a branch was taken; bit 1 that two
+/// instructions were carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Flow {
     /// At the next instruction.
-    Next,
+    Next = 0,
     /// At `Cpu::rip`, which the instruction set to its direct target, `Op::imm`.
-    Taken,
+    Taken = 1,
+    /// As [`Flow::Next`], but of two instructions: the following one, a conditional branch, was
+    /// carried out too.
+    BothNext = 2,
+    /// As [`Flow::Taken`], of two instructions.
+    BothTaken = 3,
     /// At `Cpu::rip`, which the instruction set to anything.
-    Jump,
+    Jump = 4,
     /// At the next instruction, but something changed that decoding, translation or interrupts
     /// depend on (mode, page tables, RFLAGS.IF, shadows): everything is looked at again.
-    Sync,
+    Sync = 5,
     /// At `Cpu::rip`, which the instruction set, and as for [`Flow::Sync`].
-    Far,
+    Far = 8,
     /// As [`Flow::Far`], and whether a single-step trap follows is up to TF as the instruction
     /// leaves it (SYSCALL, SYSRET).
-    FarFlags,
+    FarFlags = 9,
+}
+
+impl Flow {
+    /// For a boundary that is reached directly, the link to follow: 0 is the next instruction, 1
+    /// the target.
+    #[inline(always)]
+    pub fn way(self) -> Option<usize> {
+        let flow = self as usize;
+        (flow < 4).then_some(flow & 1)
+    }
+
+    /// Whether two instructions were carried out.
+    #[inline(always)]
+    pub fn is_of_two(self) -> bool {
+        self as usize & 2 != 0
+    }
 }
 
 /// The instruction did not complete; `Cpu::trap` says why. Nothing of it must have happened but
@@ -70,6 +93,9 @@ pub(crate) struct Op {
     pub osize: u8,
     /// Free for the instruction's own use, from its `select`.
     pub aux: u8,
+    /// Where the conditional branch that is carried out together with this instruction goes, from
+    /// [`Op::rip`].
+    pub ahead: i32,
 }
 
 /// Bits of [`Op::flags`].

@@ -3,7 +3,6 @@
 
 use vcpu_events::{Activity, Event, Exception, Interruptibility, Merged, Shadow, Window};
 
-use crate::block::NONE;
 use crate::cpu::{Cause, Cpu};
 use crate::exit::Exit;
 use crate::flags::bit;
@@ -146,6 +145,7 @@ impl Vcpu {
         }
         let id = self.cache.find(&mut self.cpu, &self.member)?;
         let op = self.cache.block(id).ops[0];
+        self.cpu.end_block();
         match (op.run)(&mut self.cpu, &op) {
             Ok(flow) => {
                 self.cpu.executed += 1;
@@ -170,28 +170,44 @@ impl Vcpu {
         let Vcpu { cpu, cache, member, .. } = self;
         let mut id = cache.find(cpu, member)?;
         loop {
-            let block = cache.block(id);
-            let (flow, at) = run_block(cpu, &block.ops, limit)?;
-            cpu.executed += at as u64;
-            if cpu.executed >= limit || member.wants_attention() {
-                return Ok(());
-            }
-            let way = match flow {
-                // Not at its end, if its own code was written.
-                Flow::Next if at == block.ops.len() => 0,
-                Flow::Taken => 1,
-                Flow::Next | Flow::Jump => {
-                    id = match cache.find_quickly(cpu) {
-                        NONE => cache.find(cpu, member)?,
-                        found => found,
-                    };
-                    continue;
+            let mut block = cache.block(id);
+            // Along links, which do not need RIP.
+            let (flow, at) = loop {
+                let (flow, at) = run_block(cpu, &block.ops, limit)?;
+                cpu.executed += at as u64;
+                if cpu.executed >= limit || member.wants_attention() {
+                    cpu.leave(flow, block.ops.get(at - 1));
+                    return Ok(());
                 }
-                Flow::Sync | Flow::Far | Flow::FarFlags => return Ok(()),
+                let next = match flow.way() {
+                    // Not at its end, if its own code was written.
+                    Some(0) if at != block.ops.len() => None,
+                    Some(way) => cache.follow(cpu, block, way),
+                    None if flow == Flow::Jump => cache.find_quickly(cpu),
+                    None => None,
+                };
+                match next {
+                    Some(next) => (id, block) = next,
+                    None => break (flow, at),
+                }
             };
-            id = match cache.follow(cpu, block, way) {
-                NONE => cache.find_and_link(cpu, member, id, way)?,
-                next => next,
+            cpu.leave(flow, block.ops.get(at - 1));
+            id = match flow.way() {
+                Some(way) if way == 1 || at == block.ops.len() => {
+                    cache.find_and_link(cpu, member, id, way)?
+                }
+                _ => {
+                    if is_synchronizing(flow) {
+                        cpu.refresh();
+                        if cpu.something_is_due() {
+                            return Ok(());
+                        }
+                    }
+                    match cache.find_quickly(cpu) {
+                        Some((found, _)) => found,
+                        None => cache.find(cpu, member)?,
+                    }
+                }
             };
         }
     }
@@ -310,6 +326,23 @@ impl Cpu {
             || self.dr7 & 0xff != 0
     }
 
+    /// Whether a boundary has more to do than to go on with the next block; [`Cpu::refresh`] and
+    /// the VMM's and other vCPUs' wishes apart.
+    fn something_is_due(&self) -> bool {
+        self.must_be_careful()
+            || self.pending_debug != 0
+            || self.injected.is_some()
+            || self.window != Window::NONE
+    }
+
+    /// RIP after `last`, unless that has set it.
+    #[inline(always)]
+    fn leave(&mut self, flow: Flow, last: Option<&Op>) {
+        if let (Flow::Next | Flow::BothNext | Flow::Sync, Some(last)) = (flow, last) {
+            self.rip = last.next();
+        }
+    }
+
     /// Where an instruction that returned [`Trap`] leaves RIP: behind it if it has completed, at
     /// it otherwise.
     fn stopped_at(&mut self, op: &Op) {
@@ -320,32 +353,38 @@ impl Cpu {
 }
 
 /// Executes instructions up to the end of the block, or of the budget, or to one that goes on
-/// elsewhere: what the last one left, and how many they were.
+/// elsewhere: what the last one left, and how many they were. [`Cpu::leave`] is to follow, if RIP
+/// is to be known.
 #[inline(always)]
 fn run_block(cpu: &mut Cpu, ops: &[Op], limit: u64) -> Result<(Flow, usize), Trap> {
-    let left = limit - cpu.executed;
-    cpu.begin_block(ops.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
-    let mut at = 0;
+    let left = usize::try_from(limit - cpu.executed).unwrap_or(usize::MAX);
+    cpu.begin_block(ops.get(..left).unwrap_or(ops));
+    let mut at = ops.as_ptr();
+    // Lest the loop counts from it.
+    let first = std::hint::black_box(at as usize);
     loop {
-        // SAFETY: a block has at least one instruction, and `at` is less than `Cpu::block_end`
-        // after the first, which nothing makes larger than it was made above.
-        let op = unsafe { ops.get_unchecked(at) };
-        at += 1;
-        match (op.run)(cpu, op) {
-            Ok(Flow::Next) if at < cpu.block_end() => {}
-            Ok(flow) => {
-                if matches!(flow, Flow::Next | Flow::Sync) {
-                    cpu.rip = op.next();
-                }
-                return Ok((flow, at));
-            }
-            Err(Trap) => {
-                cpu.executed += at as u64 - 1;
-                cpu.stopped_at(op);
-                return Err(Trap);
-            }
+        // SAFETY: a block has at least one instruction. After the first, `at` is one of those that
+        // the block was begun with, as `Cpu::goes_on` says.
+        let op = unsafe { &*at };
+        let result = (op.run)(cpu, op);
+        if matches!(result, Ok(Flow::Next)) && cpu.goes_on(at, 1) {
+            at = at.wrapping_add(1);
+            continue;
         }
+        let before = (at as usize).wrapping_sub(first) / size_of::<Op>();
+        return match result {
+            Ok(flow) => Ok((flow, before + 1 + usize::from(flow.is_of_two()))),
+            Err(Trap) => {
+                cpu.executed += before as u64;
+                cpu.stopped_at(op);
+                Err(Trap)
+            }
+        };
     }
+}
+
+fn is_synchronizing(flow: Flow) -> bool {
+    matches!(flow, Flow::Sync | Flow::Far | Flow::FarFlags)
 }
 
 fn exit_for(request: Request) -> Exit {

@@ -21,12 +21,18 @@ pub(crate) struct Chosen {
     ends: bool,
     alone: bool,
     aux: u8,
+    joins: Option<Join>,
+    condition: Option<u8>,
 }
+
+/// Gives the handler that carries out an instruction and the conditional branch behind it, for the
+/// number of the branch's condition. It finds the branch by [`Op::ahead`].
+pub(crate) type Join = fn(u8) -> Option<Handler>;
 
 impl Chosen {
     /// An instruction that usually goes on at the next one.
     pub fn plain(run: Handler) -> Self {
-        Chosen { run, ends: false, alone: false, aux: 0 }
+        Chosen { run, ends: false, alone: false, aux: 0, joins: None, condition: None }
     }
 
     /// An instruction after which no other is decoded into the same block: it branches, or changes
@@ -43,6 +49,16 @@ impl Chosen {
     /// With [`Op::aux`].
     pub fn with_aux(self, aux: u8) -> Self {
         Chosen { aux, ..self }
+    }
+
+    /// An instruction that can be carried out together with a conditional branch behind it.
+    pub fn joining(self, joins: Option<Join>) -> Self {
+        Chosen { joins, ..self }
+    }
+
+    /// A conditional branch that raises nothing, with the number of its condition.
+    pub fn on_condition(self, condition: Option<u8>) -> Self {
+        Chosen { condition, ..self }
     }
 }
 
@@ -67,6 +83,9 @@ pub(crate) struct Form {
     pub size2: u8,
     /// The mode it is decoded in.
     pub mode: Mode,
+    /// There is a memory operand, and its linear address is a 64-bit register (or RIP, or nothing)
+    /// and a displacement.
+    pub plain: bool,
 }
 
 /// A decoded instruction and what the block builder must know of it.
@@ -74,6 +93,24 @@ pub(crate) struct Decoded {
     pub op: Op,
     pub ends: bool,
     pub alone: bool,
+    joins: Option<Join>,
+    condition: Option<u8>,
+}
+
+impl Decoded {
+    /// Makes `first`, the instruction before this one, carry out both of them where that is
+    /// possible. (The handler does the first one alone where the second is not to be executed.)
+    pub fn join(&self, first: &mut Op, joins: Option<Join>) {
+        let (Some(condition), Some(join)) = (self.condition, joins) else { return };
+        let Ok(ahead) = i32::try_from(self.op.imm.wrapping_sub(first.rip) as i64) else { return };
+        let Some(handler) = join(condition) else { return };
+        (first.run, first.ahead) = (handler, ahead);
+    }
+
+    /// What [`Decoded::join`] wants to know of an instruction.
+    pub fn joins(&self) -> Option<Join> {
+        self.joins
+    }
 }
 
 /// Why nothing was decoded.
@@ -139,13 +176,19 @@ fn translate(instruction: &Instruction, rip: u64, mode: Mode) -> Decoded {
     let mut op = operands::op(instruction, rip, mode, chosen.run);
     op.osize = form.size;
     op.aux = chosen.aux;
-    Decoded { op, ends: chosen.ends, alone: chosen.alone }
+    Decoded {
+        op,
+        ends: chosen.ends,
+        alone: chosen.alone,
+        joins: chosen.joins,
+        condition: chosen.condition,
+    }
 }
 
 fn raising(instruction: &Instruction, rip: u64, run: Handler) -> Decoded {
     let mut op = operands::bare(rip, run);
     op.len = instruction.len() as u8;
-    Decoded { op, ends: true, alone: false }
+    Decoded { op, ends: true, alone: false, joins: None, condition: None }
 }
 
 fn invalid(cpu: &mut Cpu, _: &Op) -> Step {
@@ -189,5 +232,6 @@ fn form(instruction: &Instruction, mode: Mode) -> Form {
         Kind::Mem => instruction.memory_size().size().min(255) as u8,
         _ => 0,
     };
-    Form { kinds, size: size(0), size2: size(1), mode }
+    let plain = operands::is_plain(instruction, mode);
+    Form { kinds, size: size(0), size2: size(1), mode, plain }
 }

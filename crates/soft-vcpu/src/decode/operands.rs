@@ -58,6 +58,7 @@ pub(super) fn bare(rip: u64, run: Handler) -> Op {
         asize: 2,
         osize: 0,
         aux: 0,
+        ahead: 0,
     }
 }
 
@@ -132,6 +133,17 @@ fn memory(op: &mut Op, instruction: &Instruction, mode: Mode) {
     };
     op.scale = instruction.memory_index_scale().trailing_zeros() as u8;
     op.seg = segment(instruction.memory_segment(), mode);
+}
+
+/// See [`Form::plain`](super::Form::plain).
+pub(super) fn is_plain(instruction: &Instruction, mode: Mode) -> bool {
+    let mut kinds = (0..instruction.op_count()).map(|n| instruction.op_kind(n));
+    if !mode.code64() || !kinds.any(|kind| kind == OpKind::Memory) {
+        return false;
+    }
+    let mut op = bare(0, super::nothing);
+    memory(&mut op, instruction, mode);
+    op.index == ZERO && op.asize == 2 && matches!(op.seg, FLAT | FLAT_STACK)
 }
 
 fn segment(register: Register, mode: Mode) -> u8 {

@@ -3,6 +3,7 @@
 
 use crate::cpu::Cpu;
 use crate::int::{Data, Int};
+use crate::mem::{Address, Any};
 use crate::op::{Flow, Op, Step};
 
 /// Reads the memory operand, then goes on with it.
@@ -11,7 +12,16 @@ pub(super) fn loaded<T: Data, F>(cpu: &mut Cpu, op: &Op, then: F) -> Step
 where
     F: FnOnce(&mut Cpu, &Op, T) -> Step,
 {
-    match cpu.try_load(op) {
+    loaded_by::<Any, T, F>(cpu, op, then)
+}
+
+/// The same, of an operand whose kind of address is known.
+#[inline(always)]
+pub(super) fn loaded_by<A: Address, T: Data, F>(cpu: &mut Cpu, op: &Op, then: F) -> Step
+where
+    F: FnOnce(&mut Cpu, &Op, T) -> Step,
+{
+    match cpu.try_load::<T, A>(op) {
         Some(value) => then(cpu, op, value),
         None => load(cpu, op, then),
     }
@@ -30,7 +40,13 @@ where
 /// Writes the memory operand, which is all that is left to do.
 #[inline(always)]
 pub(super) fn stored<T: Data>(cpu: &mut Cpu, op: &Op, value: T) -> Step {
-    match cpu.try_store(op, value) {
+    stored_by::<Any, T>(cpu, op, value)
+}
+
+/// The same, to an operand whose kind of address is known.
+#[inline(always)]
+pub(super) fn stored_by<A: Address, T: Data>(cpu: &mut Cpu, op: &Op, value: T) -> Step {
+    match cpu.try_store::<T, A>(op, value) {
         true => Ok(Flow::Next),
         false => store(cpu, op, value),
     }
@@ -45,12 +61,12 @@ fn store<T: Data>(cpu: &mut Cpu, op: &Op, value: T) -> Step {
 
 /// Replaces the memory operand by what `change` makes of it, then goes on with the old value.
 #[inline(always)]
-pub(super) fn modified<T: Int, C, F>(cpu: &mut Cpu, op: &Op, change: C, then: F) -> Step
+pub(super) fn modified<A: Address, T: Int, C, F>(cpu: &mut Cpu, op: &Op, change: C, then: F) -> Step
 where
     C: Fn(T) -> T,
     F: FnOnce(&mut Cpu, T),
 {
-    match cpu.try_modify(op, &change) {
+    match cpu.try_modify::<T, A>(op, &change) {
         Some(old) => {
             then(cpu, old);
             Ok(Flow::Next)

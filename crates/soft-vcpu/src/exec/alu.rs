@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Addition, subtraction, logic, comparison.
+//! Addition, subtraction, logic.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form, Kind};
-use crate::exec::access::{loaded, modified};
-use crate::exec::sized;
+use crate::exec::access::{loaded_by, modified};
+use crate::exec::{addressed, compare, sized};
 use crate::flags::Flags;
 use crate::int::Int;
+use crate::mem::Address;
 use crate::op::{Flow, Handler, Op, Step};
 
 pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
@@ -21,32 +22,30 @@ pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
         Mnemonic::Sub => binary::<Sub>(form),
         Mnemonic::Xor if is_same_register(instruction, form) => sized!(form.size, clear),
         Mnemonic::Xor => binary::<Xor>(form),
-        Mnemonic::Cmp => comparison::<Sub>(form),
-        Mnemonic::Test if is_same_register(instruction, form) => sized!(form.size, test_itself),
-        Mnemonic::Test => comparison::<And>(form),
+        Mnemonic::Cmp | Mnemonic::Test => compare::handler(instruction, form),
         Mnemonic::Inc => unary::<Inc>(form),
         Mnemonic::Dec => unary::<Dec>(form),
         Mnemonic::Neg => unary::<Neg>(form),
         Mnemonic::Not => unary::<Not>(form),
         _ => None,
     };
-    handler.map(Chosen::plain)
+    handler.map(|run| Chosen::plain(run).joining(compare::join(instruction, form)))
 }
 
-fn is_same_register(instruction: &Instruction, form: &Form) -> bool {
+pub(super) fn is_same_register(instruction: &Instruction, form: &Form) -> bool {
     form.kinds[..2] == [Kind::Reg, Kind::Reg]
         && instruction.op0_register() == instruction.op1_register()
 }
 
 /// What an instruction of two operands makes of them; `carry` is CF, 0 or 1.
-trait Binary: 'static {
+pub(super) trait Binary: 'static {
     fn of<T: Int>(a: T, b: T, carry: u64) -> T;
     fn flags<T: Int>(flags: &mut Flags, a: T, b: T, result: T);
 }
 
 macro_rules! binary {
     ($name:ident, $kind:ident, |$a:ident, $b:ident, $carry:ident| $result:expr) => {
-        struct $name;
+        pub(super) struct $name;
         impl Binary for $name {
             #[inline(always)]
             fn of<T: Int>(a: T, b: T, $carry: u64) -> T {
@@ -82,16 +81,16 @@ fn binary<B: Binary>(form: &Form) -> Option<Handler> {
     match (form.kinds[0], form.kinds[1]) {
         (Kind::Reg, Kind::Reg) => sized!(form.size, rr, B),
         (Kind::Reg, Kind::Imm) => sized!(form.size, ri, B),
-        (Kind::Reg, Kind::Mem) => sized!(form.size, rm, B),
-        (Kind::Mem, Kind::Reg) => sized!(form.size, mr, B),
-        (Kind::Mem, Kind::Imm) => sized!(form.size, mi, B),
+        (Kind::Reg, Kind::Mem) => addressed!(form, rm, B),
+        (Kind::Mem, Kind::Reg) => addressed!(form, mr, B),
+        (Kind::Mem, Kind::Imm) => addressed!(form, mi, B),
         _ => None,
     }
 }
 
 /// The result, flags set.
 #[inline(always)]
-fn apply<T: Int, B: Binary>(cpu: &mut Cpu, a: T, b: T) -> T {
+pub(super) fn apply<T: Int, B: Binary>(cpu: &mut Cpu, a: T, b: T) -> T {
     let result = B::of(a, b, u64::from(cpu.flags.cf()));
     B::flags(&mut cpu.flags, a, b, result);
     result
@@ -104,15 +103,16 @@ fn rr<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-fn ri<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub(super) fn ri<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
     let a = T::get(&cpu.gpr, op.dst);
     let result = apply::<T, B>(cpu, a, op.imm());
     T::set(&mut cpu.gpr, op.dst, result);
     Ok(Flow::Next)
 }
 
-fn rm<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    loaded(cpu, op, |cpu, op, b| {
+fn rm<T: Int, B: Binary, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    loaded_by::<A, T, _>(cpu, op, |cpu, op, b| {
         let a = T::get(&cpu.gpr, op.dst);
         let result = apply::<T, B>(cpu, a, b);
         T::set(&mut cpu.gpr, op.dst, result);
@@ -120,67 +120,21 @@ fn rm<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
     })
 }
 
-fn mr<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
+fn mr<T: Int, B: Binary, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
     let b = T::get(&cpu.gpr, op.src);
-    to_memory::<T, B>(cpu, op, b)
+    to_memory::<T, B, A>(cpu, op, b)
 }
 
-fn mi<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    to_memory::<T, B>(cpu, op, op.imm())
+fn mi<T: Int, B: Binary, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    to_memory::<T, B, A>(cpu, op, op.imm())
 }
 
 #[inline(always)]
-fn to_memory<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op, b: T) -> Step {
+fn to_memory<T: Int, B: Binary, A: Address>(cpu: &mut Cpu, op: &Op, b: T) -> Step {
     let carry = u64::from(cpu.flags.cf());
     let change = move |a: T| B::of(a, b, carry);
-    modified(cpu, op, change, move |cpu, a| B::flags(&mut cpu.flags, a, b, change(a)))
-}
-
-/// CMP and TEST: flags alone.
-fn comparison<B: Binary>(form: &Form) -> Option<Handler> {
-    match (form.kinds[0], form.kinds[1]) {
-        (Kind::Reg, Kind::Reg) => sized!(form.size, compare_rr, B),
-        (Kind::Reg, Kind::Imm) => sized!(form.size, compare_ri, B),
-        (Kind::Reg, Kind::Mem) => sized!(form.size, compare_rm, B),
-        (Kind::Mem, Kind::Reg) => sized!(form.size, compare_mr, B),
-        (Kind::Mem, Kind::Imm) => sized!(form.size, compare_mi, B),
-        _ => None,
-    }
-}
-
-fn compare_rr<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let (a, b) = (T::get(&cpu.gpr, op.dst), T::get(&cpu.gpr, op.src));
-    apply::<T, B>(cpu, a, b);
-    Ok(Flow::Next)
-}
-
-fn compare_ri<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    let a = T::get(&cpu.gpr, op.dst);
-    apply::<T, B>(cpu, a, op.imm());
-    Ok(Flow::Next)
-}
-
-fn compare_rm<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    loaded(cpu, op, |cpu, op, b| {
-        let a = T::get(&cpu.gpr, op.dst);
-        apply::<T, B>(cpu, a, b);
-        Ok(Flow::Next)
-    })
-}
-
-fn compare_mr<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    loaded(cpu, op, |cpu, op, a| {
-        let b = T::get(&cpu.gpr, op.src);
-        apply::<T, B>(cpu, a, b);
-        Ok(Flow::Next)
-    })
-}
-
-fn compare_mi<T: Int, B: Binary>(cpu: &mut Cpu, op: &Op) -> Step {
-    loaded(cpu, op, |cpu, op, a| {
-        apply::<T, B>(cpu, a, op.imm());
-        Ok(Flow::Next)
-    })
+    let then = move |cpu: &mut Cpu, a: T| B::flags(&mut cpu.flags, a, b, change(a));
+    modified::<A, T, _, _>(cpu, op, change, then)
 }
 
 /// XOR of a register with itself.
@@ -191,19 +145,13 @@ fn clear<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-/// TEST of a register with itself.
-fn test_itself<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    cpu.flags.logic(T::get(&cpu.gpr, op.dst));
-    Ok(Flow::Next)
-}
-
 /// What an instruction of one operand makes of it.
-trait Unary: 'static {
+pub(super) trait Unary: 'static {
     fn of<T: Int>(a: T) -> T;
     fn flags<T: Int>(flags: &mut Flags, a: T, result: T);
 }
 
-struct Inc;
+pub(super) struct Inc;
 impl Unary for Inc {
     #[inline(always)]
     fn of<T: Int>(a: T) -> T {
@@ -215,7 +163,7 @@ impl Unary for Inc {
     }
 }
 
-struct Dec;
+pub(super) struct Dec;
 impl Unary for Dec {
     #[inline(always)]
     fn of<T: Int>(a: T) -> T {
@@ -252,12 +200,13 @@ impl Unary for Not {
 fn unary<U: Unary>(form: &Form) -> Option<Handler> {
     match form.kinds[0] {
         Kind::Reg => sized!(form.size, unary_r, U),
-        Kind::Mem => sized!(form.size, unary_m, U),
+        Kind::Mem => addressed!(form, unary_m, U),
         _ => None,
     }
 }
 
-fn unary_r<T: Int, U: Unary>(cpu: &mut Cpu, op: &Op) -> Step {
+#[inline(always)]
+pub(super) fn unary_r<T: Int, U: Unary>(cpu: &mut Cpu, op: &Op) -> Step {
     let a = T::get(&cpu.gpr, op.dst);
     let result = U::of(a);
     U::flags(&mut cpu.flags, a, result);
@@ -265,6 +214,7 @@ fn unary_r<T: Int, U: Unary>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-fn unary_m<T: Int, U: Unary>(cpu: &mut Cpu, op: &Op) -> Step {
-    modified(cpu, op, U::of::<T>, |cpu, a| U::flags(&mut cpu.flags, a, U::of(a)))
+fn unary_m<T: Int, U: Unary, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    let then = |cpu: &mut Cpu, a| U::flags(&mut cpu.flags, a, U::of(a));
+    modified::<A, T, _, _>(cpu, op, U::of::<T>, then)
 }

@@ -27,7 +27,15 @@ pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
             false => indirect::<Limited>(instruction, form),
         },
     };
-    handler.map(Chosen::ends)
+    handler.map(|run| Chosen::ends(run).on_condition(condition(instruction, form)))
+}
+
+/// The condition of a branch that does nothing else than to go to its target.
+fn condition(instruction: &Instruction, form: &Form) -> Option<u8> {
+    let is_free = instruction.is_jcc_short_or_near()
+        && form.mode.code64()
+        && is_canonical(instruction.near_branch_target());
+    is_free.then(|| number(instruction)).flatten()
 }
 
 fn is_far(instruction: &Instruction) -> bool {

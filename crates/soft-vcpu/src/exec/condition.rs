@@ -35,6 +35,10 @@ macro_rules! conditional {
         conditional!(@all $cc, $handler, ($($arg),*),
             0 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
     };
+    // Neither overflow nor parity.
+    (common $cc:expr, $handler:ident $(, $arg:ty)*) => {
+        conditional!(@all $cc, $handler, ($($arg),*), 2 3 4 5 6 7 8 9 12 13 14)
+    };
     (@all $cc:expr, $handler:ident, $args:tt, $($n:literal)*) => {
         match $cc {
             $($n => conditional!(@one $handler, $n, $args),)*

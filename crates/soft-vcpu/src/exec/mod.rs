@@ -7,10 +7,12 @@ mod alu;
 mod bits;
 mod bound;
 mod branch;
+mod compare;
 mod condition;
 mod exchange;
 mod float;
 mod hints;
+mod join;
 mod loops;
 mod mov;
 mod muldiv;
@@ -60,3 +62,14 @@ macro_rules! sized {
     };
 }
 pub(crate) use sized;
+
+/// The same for one that is generic over its memory operand's `mem::Address` too (last).
+macro_rules! addressed {
+    ($form:expr, $handler:ident $(, $arg:ty)*) => {
+        match $form.plain {
+            true => $crate::exec::sized!($form.size, $handler $(, $arg)*, $crate::mem::Plain),
+            false => $crate::exec::sized!($form.size, $handler $(, $arg)*, $crate::mem::Any),
+        }
+    };
+}
+use addressed;

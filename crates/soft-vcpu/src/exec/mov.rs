@@ -5,9 +5,10 @@ use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use crate::cpu::Cpu;
 use crate::decode::{Chosen, Form, Kind};
-use crate::exec::access::{loaded, stored};
-use crate::exec::sized;
+use crate::exec::access::{loaded_by, stored_by};
+use crate::exec::{addressed, sized};
 use crate::int::{reg, Int};
+use crate::mem::Address;
 use crate::op::{Flow, Handler, Op, Step, ADDRESS_MASK};
 
 pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
@@ -16,7 +17,7 @@ pub(crate) fn select(instruction: &Instruction, form: &Form) -> Option<Chosen> {
         Mnemonic::Movnti => mov(form),
         Mnemonic::Movzx => extension::<Zero>(form),
         Mnemonic::Movsx | Mnemonic::Movsxd => extension::<Sign>(form),
-        Mnemonic::Lea => sized!(form.size, lea),
+        Mnemonic::Lea => addressed!(form, lea),
         Mnemonic::Bswap => sized!(form.size, bswap),
         Mnemonic::Cbw => Some(widen::<u8, u16> as Handler),
         Mnemonic::Cwde => Some(widen::<u16, u32> as Handler),
@@ -41,9 +42,9 @@ fn mov(form: &Form) -> Option<Handler> {
     match (form.kinds[0], form.kinds[1]) {
         (Kind::Reg, Kind::Reg) => sized!(form.size, mov_rr),
         (Kind::Reg, Kind::Imm) => sized!(form.size, mov_ri),
-        (Kind::Reg, Kind::Mem) => sized!(form.size, mov_rm),
-        (Kind::Mem, Kind::Reg) => sized!(form.size, mov_mr),
-        (Kind::Mem, Kind::Imm) => sized!(form.size, mov_mi),
+        (Kind::Reg, Kind::Mem) => addressed!(form, mov_rm),
+        (Kind::Mem, Kind::Reg) => addressed!(form, mov_mr),
+        (Kind::Mem, Kind::Imm) => addressed!(form, mov_mi),
         _ => None,
     }
 }
@@ -59,20 +60,20 @@ fn mov_ri<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-fn mov_rm<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    loaded(cpu, op, |cpu, op, value| {
+fn mov_rm<T: Int, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    loaded_by::<A, T, _>(cpu, op, |cpu, op, value| {
         T::set(&mut cpu.gpr, op.dst, value);
         Ok(Flow::Next)
     })
 }
 
-fn mov_mr<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
+fn mov_mr<T: Int, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = T::get(&cpu.gpr, op.src);
-    stored(cpu, op, value)
+    stored_by::<A, T>(cpu, op, value)
 }
 
-fn mov_mi<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    stored(cpu, op, op.imm::<T>())
+fn mov_mi<T: Int, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    stored_by::<A, T>(cpu, op, op.imm())
 }
 
 /// How the upper half of the destination follows from the source.
@@ -101,9 +102,9 @@ fn extension<E: Extend>(form: &Form) -> Option<Handler> {
         (Kind::Reg, 1) => sized!(form.size, extend_rr, u8, E),
         (Kind::Reg, 2) => sized!(form.size, extend_rr, u16, E),
         (Kind::Reg, 4) => sized!(form.size, extend_rr, u32, E),
-        (Kind::Mem, 1) => sized!(form.size, extend_rm, u8, E),
-        (Kind::Mem, 2) => sized!(form.size, extend_rm, u16, E),
-        (Kind::Mem, 4) => sized!(form.size, extend_rm, u32, E),
+        (Kind::Mem, 1) => addressed!(form, extend_rm, u8, E),
+        (Kind::Mem, 2) => addressed!(form, extend_rm, u16, E),
+        (Kind::Mem, 4) => addressed!(form, extend_rm, u32, E),
         _ => None,
     }
 }
@@ -114,15 +115,15 @@ fn extend_rr<T: Int, S: Int, E: Extend>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(Flow::Next)
 }
 
-fn extend_rm<T: Int, S: Int, E: Extend>(cpu: &mut Cpu, op: &Op) -> Step {
-    loaded(cpu, op, |cpu, op, value: S| {
+fn extend_rm<T: Int, S: Int, E: Extend, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    loaded_by::<A, S, _>(cpu, op, |cpu, op, value| {
         T::set(&mut cpu.gpr, op.dst, T::from_u64(E::of(value)));
         Ok(Flow::Next)
     })
 }
 
-fn lea<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    let offset = cpu.offset(op);
+fn lea<T: Int, A: Address>(cpu: &mut Cpu, op: &Op) -> Step {
+    let offset = A::offset(cpu, op);
     T::set(&mut cpu.gpr, op.dst, T::from_u64(offset));
     Ok(Flow::Next)
 }

@@ -17,6 +17,7 @@ mod wide;
 pub(crate) use members::{Member, Running};
 pub(crate) use physical::Page;
 pub use physical::{Memory, MemoryError};
+pub(crate) use quick::{Address, Any, Plain};
 pub(crate) use tlb::Tlb;
 pub(crate) use walk::Access;
 

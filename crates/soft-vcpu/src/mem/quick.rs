@@ -9,6 +9,45 @@ use crate::cpu::Cpu;
 use crate::int::{Data, Int};
 use crate::op::{flag, Op, ADDRESS_MASK};
 
+/// How a memory operand's linear address is found.
+pub(crate) trait Address: 'static {
+    /// The linear address; `None` if it takes more than 64-bit mode's addition.
+    fn linear(cpu: &Cpu, op: &Op) -> Option<u64>;
+    /// The offset in the segment.
+    fn offset(cpu: &Cpu, op: &Op) -> u64;
+}
+
+/// Of any operand.
+pub(crate) struct Any;
+
+/// Of one that is `Form::plain`: in 64-bit mode, a register and a displacement.
+pub(crate) struct Plain;
+
+impl Address for Any {
+    #[inline(always)]
+    fn linear(cpu: &Cpu, op: &Op) -> Option<u64> {
+        match op.flags & flag::SEGMENTED {
+            0 => Some(cpu.flat_address(op)),
+            _ => None,
+        }
+    }
+    #[inline(always)]
+    fn offset(cpu: &Cpu, op: &Op) -> u64 {
+        cpu.offset(op)
+    }
+}
+
+impl Address for Plain {
+    #[inline(always)]
+    fn linear(cpu: &Cpu, op: &Op) -> Option<u64> {
+        Some(Self::offset(cpu, op))
+    }
+    #[inline(always)]
+    fn offset(cpu: &Cpu, op: &Op) -> u64 {
+        cpu.gpr[usize::from(op.base)].wrapping_add(op.disp)
+    }
+}
+
 impl Cpu {
     /// The linear address of the memory operand, in 64-bit mode.
     #[inline(always)]
@@ -22,11 +61,8 @@ impl Cpu {
 
     /// Reads the memory operand.
     #[inline(always)]
-    pub fn try_load<T: Data>(&self, op: &Op) -> Option<T> {
-        match op.flags & flag::SEGMENTED {
-            0 => self.try_read(self.flat_address(op)),
-            _ => None,
-        }
+    pub fn try_load<T: Data, A: Address>(&self, op: &Op) -> Option<T> {
+        self.try_read(A::linear(self, op)?)
     }
 
     /// Reads at a linear address.
@@ -44,8 +80,8 @@ impl Cpu {
 
     /// Writes the memory operand; whether it could be done here.
     #[inline(always)]
-    pub fn try_store<T: Data>(&self, op: &Op, value: T) -> bool {
-        op.flags & flag::SEGMENTED == 0 && self.try_write(self.flat_address(op), value)
+    pub fn try_store<T: Data, A: Address>(&self, op: &Op, value: T) -> bool {
+        A::linear(self, op).is_some_and(|at| self.try_write(at, value))
     }
 
     /// Writes at a linear address; whether it could be done here.
@@ -59,11 +95,11 @@ impl Cpu {
 
     /// Replaces the memory operand by what `change` makes of it, without LOCK; gives the old value.
     #[inline(always)]
-    pub fn try_modify<T: Int>(&self, op: &Op, change: impl Fn(T) -> T) -> Option<T> {
-        if op.flags & (flag::LOCK | flag::SEGMENTED) != 0 {
+    pub fn try_modify<T: Int, A: Address>(&self, op: &Op, change: impl Fn(T) -> T) -> Option<T> {
+        if op.lock() {
             return None;
         }
-        let host = self.try_place::<T>(self.flat_address(op))?;
+        let host = self.try_place::<T>(A::linear(self, op)?)?;
         // SAFETY: `try_place` promises it.
         unsafe {
             let old = T::load(host);

@@ -9,6 +9,7 @@ mod delivery;
 mod exchange;
 mod far;
 mod integer;
+mod joined;
 mod machine;
 mod mmio;
 mod paging;
