@@ -2,7 +2,7 @@
 //! MOVS, STOS, LODS.
 
 use super::bulk::{self, row};
-use super::{advance, distance, read_source, register, StringOp};
+use super::{move_on, read_source, register, StringOp};
 use crate::cpu::Cpu;
 use crate::int::{reg, Int};
 use crate::op::{Op, Trap};
@@ -22,9 +22,7 @@ impl StringOp for Movs {
     fn one<T: Int>(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         let value: T = read_source(cpu, op)?;
         write_destination(cpu, op, value)?;
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RSI, by);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RSI, reg::RDI], 1);
         Ok(())
     }
 
@@ -35,9 +33,7 @@ impl StringOp for Movs {
         let Some(to) = row::<T>(cpu, op, ES, destination, most, true) else { return 0 };
         // SAFETY: both rows were just found, the first is at least as long as the second.
         unsafe { bulk::copy::<T>(&to, &from, to.elements) };
-        let by = distance::<T>(cpu, to.elements);
-        advance(cpu, op, reg::RSI, by);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RSI, reg::RDI], to.elements);
         to.elements
     }
 }
@@ -48,8 +44,7 @@ impl StringOp for Stos {
     fn one<T: Int>(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         let value = T::get(&cpu.gpr, reg::RAX);
         write_destination(cpu, op, value)?;
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RDI], 1);
         Ok(())
     }
 
@@ -58,8 +53,7 @@ impl StringOp for Stos {
         let Some(to) = row::<T>(cpu, op, ES, destination, most, true) else { return 0 };
         // SAFETY: the row was just found.
         unsafe { bulk::fill(&to, to.elements, T::get(&cpu.gpr, reg::RAX)) };
-        let by = distance::<T>(cpu, to.elements);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RDI], to.elements);
         to.elements
     }
 }
@@ -70,8 +64,7 @@ impl StringOp for Lods {
     fn one<T: Int>(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         let value: T = read_source(cpu, op)?;
         T::set(&mut cpu.gpr, reg::RAX, value);
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RSI, by);
+        move_on::<T>(cpu, op, &[reg::RSI], 1);
         Ok(())
     }
 
@@ -82,8 +75,7 @@ impl StringOp for Lods {
         // SAFETY: the row was just found, and has at least one element.
         let value: T = unsafe { from.get(from.elements - 1) };
         T::set(&mut cpu.gpr, reg::RAX, value);
-        let by = distance::<T>(cpu, from.elements);
-        advance(cpu, op, reg::RSI, by);
+        move_on::<T>(cpu, op, &[reg::RSI], from.elements);
         from.elements
     }
 }

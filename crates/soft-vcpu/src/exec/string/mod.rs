@@ -139,13 +139,13 @@ fn advance(cpu: &mut Cpu, op: &Op, register: u8, by: u64) {
     }
 }
 
-/// What `elements` iterations add to RSI and RDI: DF set is down.
+/// Moves RSI, RDI or both on by `elements` iterations: DF set is down.
 #[inline(always)]
-fn distance<T: Int>(cpu: &Cpu, elements: u64) -> u64 {
+fn move_on<T: Int>(cpu: &mut Cpu, op: &Op, registers: &[u8], elements: u64) {
     let bytes = elements.wrapping_mul(T::BYTES);
-    match cpu.flags.has(bit::DF) {
-        true => bytes.wrapping_neg(),
-        false => bytes,
+    let by = if cpu.flags.has(bit::DF) { bytes.wrapping_neg() } else { bytes };
+    for register in registers {
+        advance(cpu, op, *register, by);
     }
 }
 

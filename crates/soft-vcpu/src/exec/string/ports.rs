@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! INS and OUTS.
 
-use super::{advance, distance, read_source, register, StringOp};
+use super::{move_on, read_source, register, StringOp};
 use crate::cpu::Cpu;
 use crate::int::{reg, Int};
 use crate::io::Request;
@@ -26,8 +26,7 @@ impl StringOp for Ins {
         cpu.probe_write(ES, at, T::BYTES)?;
         let answer = cpu.external(Request::PortRead { port, size })?;
         cpu.write(ES, at, T::from_u64(answer.unwrap_or(u64::MAX)))?;
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RDI], 1);
         Ok(())
     }
 }
@@ -41,8 +40,7 @@ impl StringOp for Outs {
         let value = value.zx() as u32;
         // A write has no answer that could matter.
         let _ = cpu.external(Request::PortWrite { port, size, value })?;
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RSI, by);
+        move_on::<T>(cpu, op, &[reg::RSI], 1);
         Ok(())
     }
 }

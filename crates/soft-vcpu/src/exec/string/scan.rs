@@ -2,7 +2,7 @@
 //! SCAS and CMPS.
 
 use super::bulk::row;
-use super::{advance, distance, read_source, register, StringOp};
+use super::{move_on, read_source, register, StringOp};
 use crate::cpu::Cpu;
 use crate::int::{reg, Int};
 use crate::op::{flag, Op, Trap};
@@ -48,8 +48,7 @@ impl StringOp for Scas {
         let b: T = read_destination(cpu, op)?;
         let a = T::get(&cpu.gpr, reg::RAX);
         compare(cpu, a, b);
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RDI], 1);
         Ok(())
     }
 
@@ -59,8 +58,7 @@ impl StringOp for Scas {
         let a = T::get(&cpu.gpr, reg::RAX);
         // SAFETY: the row was just found, and `run` stays within its elements.
         let done = run::<T>(cpu, op, at.elements, |n| (a, unsafe { at.get(n) }));
-        let by = distance::<T>(cpu, done);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RDI], done);
         done
     }
 }
@@ -74,9 +72,7 @@ impl StringOp for Cmps {
         let a: T = read_source(cpu, op)?;
         let b: T = read_destination(cpu, op)?;
         compare(cpu, a, b);
-        let by = distance::<T>(cpu, 1);
-        advance(cpu, op, reg::RSI, by);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RSI, reg::RDI], 1);
         Ok(())
     }
 
@@ -88,9 +84,7 @@ impl StringOp for Cmps {
         // SAFETY: both rows were just found, the first is at least as long as the second, and
         // `run` stays within that.
         let done = run::<T>(cpu, op, b.elements, |n| unsafe { (a.get(n), b.get(n)) });
-        let by = distance::<T>(cpu, done);
-        advance(cpu, op, reg::RSI, by);
-        advance(cpu, op, reg::RDI, by);
+        move_on::<T>(cpu, op, &[reg::RSI, reg::RDI], done);
         done
     }
 }

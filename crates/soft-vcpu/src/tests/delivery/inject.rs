@@ -6,19 +6,12 @@ use vcpu_events::{Event, Exception, Origin, Shadow, Window};
 
 use super::super::machine::{Machine, CODE, CODE64, DATA0, STACK, USER_CODE64, USER_DATA};
 use super::super::tables::{DPL3, HANDLERS, INTERRUPT};
-use super::{raised, software, VECTOR};
+use super::{long_machine as machine, raised, software, VECTOR};
 use crate::Exit;
 
 const IF: u64 = 0x200;
 /// No memory is here.
 const DEVICE: u64 = 0x80_0000;
-
-fn machine() -> Machine {
-    let mut machine = Machine::long();
-    machine.handlers(CODE64, INTERRUPT);
-    machine.tss64();
-    machine
-}
 
 #[test]
 fn an_interrupt_waits_for_if_and_the_instruction_behind_sti() {

@@ -8,18 +8,11 @@ use super::super::machine::{
     Machine, CODE, CODE32, CODE64, DATA0, GDT, IDT, STACK, TSS, USER_CODE32, USER_CODE64, USER_DATA,
 };
 use super::super::tables::{DPL3, HANDLERS, INTERRUPT, INTERRUPT16, IST1, RSP0, TRAP};
-use super::{raised, software, Raise, EXT, GATE, VECTOR};
+use super::{long_machine as machine, raised, software, Raise, EXT, GATE, VECTOR};
 use crate::segment::{CS, SS};
 use crate::{Exit, Table};
 
 const IF: u64 = 0x200;
-
-fn machine() -> Machine {
-    let mut machine = Machine::long();
-    machine.handlers(CODE64, INTERRUPT);
-    machine.tss64();
-    machine
-}
 
 fn interrupted(machine: &mut Machine) {
     machine.state(|state| state.rflags = IF | 2);

@@ -9,7 +9,8 @@ mod real;
 
 use vcpu_events::{Event, Exception, SoftwareInterrupt};
 
-use super::machine::Machine;
+use super::machine::{Machine, CODE64};
+use super::tables::INTERRUPT;
 use crate::Exit;
 
 /// The interrupt of every test that does not care.
@@ -21,6 +22,14 @@ const EXT: u32 = 1;
 
 /// An exception of an error code.
 type Raise = fn(u32) -> Exception;
+
+/// 64-bit mode with a handler for every vector and a TSS.
+fn long_machine() -> Machine {
+    let mut machine = Machine::long();
+    machine.handlers(CODE64, INTERRUPT);
+    machine.tss64();
+    machine
+}
 
 /// What `event` raises in delivery.
 fn raised(machine: &mut Machine, event: Event) -> Exception {

@@ -6,17 +6,10 @@ use vcpu_events::{Event, Exception};
 
 use super::super::machine::{Machine, CODE, CODE64, TSS, USER_CODE64, USER_DATA};
 use super::super::tables::{HANDLERS, INTERRUPT, IST1};
-use super::VECTOR;
+use super::{long_machine as machine, VECTOR};
 use crate::Exit;
 
 const NOT_PRESENT: u8 = INTERRUPT & !0x80;
-
-fn machine() -> Machine {
-    let mut machine = Machine::long();
-    machine.handlers(CODE64, INTERRUPT);
-    machine.tss64();
-    machine
-}
 
 #[test]
 fn an_interrupt_through_a_missing_gate_is_np() {
