@@ -24,6 +24,8 @@ use crate::{process, ui, workspace};
 /// Where guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Place {
+    /// Where vmm-ref's `--backend auto` runs them on this machine
+    Auto,
     /// On vmm-ref's software CPU
     Soft,
     /// On this machine's KVM
@@ -38,22 +40,18 @@ pub fn run(place: Place, names: &[String], show: bool) -> Result<Vec<Outcome>> {
     let guest = Guest::build(&packages)?;
     let bare = Bare::build()?;
     let mut reporter = Reporter::new(place, show)?;
-    let backend = match place {
-        Place::Nested => {
-            let programs = Programs::build()?;
-            let image = |left: &[String]| image::build(&packages, &guest, &programs, &bare, left);
-            run_nested(&packages, image, names, &mut reporter)?;
-            return Ok(reporter.outcomes);
-        }
-        Place::Soft => "soft",
-        Place::Kvm => "kvm",
-    };
+    if place == Place::Nested {
+        let programs = Programs::build()?;
+        let image = |left: &[String]| image::build(&packages, &guest, &programs, &bare, left);
+        run_nested(&packages, image, names, &mut reporter)?;
+        return Ok(reporter.outcomes);
+    }
     let files = Files {
         vmm: &build_vmm()?,
         kernel: &guest.kernel,
         initramfs: &guest.initramfs,
         bare: &bare.directory,
-        backend,
+        backend: place.name(),
         cmdline: "",
     };
     for name in names {
@@ -82,9 +80,11 @@ pub fn build_vmm() -> Result<PathBuf> {
 }
 
 impl Place {
-    /// Its name on the command line, and of the directory of its guests' consoles.
+    /// Its name on the command line, on vmm-ref's (for all but the rig), and of the directory of
+    /// its guests' consoles.
     pub fn name(self) -> &'static str {
         match self {
+            Place::Auto => "auto",
             Place::Soft => "soft",
             Place::Kvm => "kvm",
             Place::Nested => "nested",
@@ -193,18 +193,29 @@ impl Reporter {
             ui::detail(format!("ok, exit status {}, {time}", ending.status));
         } else {
             ui::detail(format!("FAILED, exit status {}, {time}", ending.status));
-            for failure in &failures {
-                ui::detail(format!("  {failure}"));
-            }
-            let console = self.directory.join(format!("{name}.log"));
-            ui::detail(format!("  its console: {}", workspace::short(&console)));
-            let log = self.directory.join(format!("{name}.vmm.log"));
-            if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
-                ui::detail(format!("  vmm-ref's messages: {}", workspace::short(&log)));
-            }
+            self.explain(&current, &failures);
         }
         self.outcomes.push(Outcome { name, failures });
         Ok(())
+    }
+
+    /// Says what was wrong and how both outputs ended: on a CI machine this is all that stays.
+    fn explain(&self, current: &Current, failures: &[String]) {
+        for failure in failures {
+            ui::detail(format!("  {failure}"));
+        }
+        let outputs = [
+            ("its console", "log", &current.console),
+            ("vmm-ref's messages", "vmm.log", &current.log),
+        ];
+        for (what, suffix, bytes) in outputs.into_iter().filter(|output| !output.2.is_empty()) {
+            let path = self.directory.join(format!("{}.{suffix}", current.case.name));
+            ui::detail(format!("  {what} ({}) ended with:", workspace::short(&path)));
+            for line in process::last_lines(bytes, 12).lines() {
+                let plain: String = line.chars().filter(|char| !char.is_control()).collect();
+                ui::detail(format!("    {plain}"));
+            }
+        }
     }
 }
 
