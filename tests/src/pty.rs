@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::vmm::{self, Finished, Vmm, TIME_LIMIT};
 
@@ -95,16 +95,25 @@ impl Session {
     /// Waits until `text` is on the screen.
     ///
     /// # Panics
-    /// If it does not come within the time limit.
-    pub fn wait_for(&self, text: &str) {
+    /// If it does not come within the time limit, or the program has ended without it.
+    pub fn wait_for(&mut self, text: &str) {
+        /// How often the program is looked after while nothing comes.
+        const GLANCE: Duration = Duration::from_millis(500);
         let start = Instant::now();
+        let there = |shown: &[u8]| String::from_utf8_lossy(shown).contains(text);
         let mut shown = self.output.text.lock().expect("no panic under this lock");
-        while !String::from_utf8_lossy(&shown).contains(text) {
-            let left = TIME_LIMIT.checked_sub(start.elapsed());
-            let left = left.unwrap_or_else(|| {
-                panic!("no {text:?} on the terminal:\n{}", String::from_utf8_lossy(&shown))
-            });
-            shown = self.output.more.wait_timeout(shown, left).expect("no panic under it").0;
+        while !there(&shown) {
+            let ended = self.child.try_wait().expect("the child is ours");
+            let (more, quiet) =
+                self.output.more.wait_timeout(shown, GLANCE).expect("no panic under it");
+            shown = more;
+            // What it wrote before its end has come by now, unless it still comes.
+            let over = ended.filter(|_| quiet.timed_out());
+            if (over.is_some() || start.elapsed() > TIME_LIMIT) && !there(&shown) {
+                let status = over.map_or("still running".into(), |status| status.to_string());
+                let shown = String::from_utf8_lossy(&shown);
+                panic!("no {text:?} on the terminal of {} ({status}):\n{shown}", self.description);
+            }
         }
     }
 

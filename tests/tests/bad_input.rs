@@ -30,7 +30,7 @@ fn assert_refused(vmm: Vmm, phrases: &[&str]) {
 
 /// A guest that never ends, on a terminal that is in raw mode by now.
 fn endless(name: &str, shows: &str, topology: Topology) -> Session {
-    let session = Session::start(vmm_ref!().guest(name, topology, 1));
+    let mut session = Session::start(vmm_ref!().guest(name, topology, 1));
     session.wait_for(shows);
     assert_ne!(session.modes(), session.modes_before(), "the terminal is in raw mode");
     session
