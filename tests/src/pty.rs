@@ -54,7 +54,7 @@ impl Session {
         let description = format!("{command:?}");
         let end = || Stdio::from(slave.try_clone().expect("a file descriptor"));
         command.stdin(end()).stdout(end()).stderr(end());
-        // SAFETY: the closure only makes two system calls that are async-signal-safe.
+        // SAFETY: the closure only makes system calls that are async-signal-safe.
         unsafe { command.pre_exec(take_terminal) };
         let child = command.spawn().expect("the program starts");
         let output = Arc::<Output>::default();
@@ -174,8 +174,13 @@ fn open() -> io::Result<(File, OwnedFd)> {
     Ok(unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) })
 }
 
-/// In the child: a session of its own, with standard input as its controlling terminal.
+/// In the child: a session of its own, with standard input as its controlling terminal, and no
+/// signal ignored, as nohup or a shell's background jobs leave some.
 fn take_terminal() -> io::Result<()> {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     // SAFETY: neither call has preconditions.
     match unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) != -1 } {
         true => Ok(()),

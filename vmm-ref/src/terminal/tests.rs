@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::FromRawFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -45,14 +45,25 @@ fn is_raw(pty: &Pty) -> bool {
 }
 
 fn spawn(pty: &Pty, way: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--ignored", "--exact", "terminal::tests::child"])
         .env(WAY, way)
         .stdin(pty.slave.try_clone().unwrap())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    // SAFETY: the closure only makes system calls that are async-signal-safe.
+    unsafe { command.pre_exec(ignore_no_signal) };
+    command.spawn().unwrap()
+}
+
+/// nohup and a shell's background jobs leave some signals ignored; the tests are about the others.
+fn ignore_no_signal() -> io::Result<()> {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(())
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {
