@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{ensure, Context, Result};
 
 use crate::fetch::{self, Packages};
-use crate::guests::cases::{self, Case, Step};
+use crate::guests::cases::{self, Step};
 use crate::guests::debian::Guest;
 use crate::guests::driver::{self, Audience, Files};
 use crate::guests::run::build_vmm;
@@ -29,7 +29,7 @@ type Times = (f64, f64);
 
 /// Boots, and prints the median of each.
 pub fn main(args: &Args) -> Result<ExitCode> {
-    let packages = fetch::packages()?;
+    let packages = fetch::packages_with_qemu()?;
     let guest = Guest::build(&packages)?;
     let vmm = build_vmm()?;
     let files = Files {
@@ -40,21 +40,22 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         backend: "soft",
         cmdline: "",
     };
-    let case = case(args.cpus)?;
+    let name = format!("boot-ioapic-{}", args.cpus);
+    let case = cases::find(&name).with_context(|| format!("no case {name}"))?;
     let mut soft = Vec::new();
     let mut tcg = Vec::new();
     for round in 1..=args.rounds {
         ui::say(format!("round {round} of {}", args.rounds));
         let mut command = Command::new(files.vmm);
         command.args(case.arguments(&files));
-        soft.push(measure("soft-vcpu", &case, command)?);
-        tcg.push(measure("QEMU TCG", &case, qemu_command(&packages, &guest, args.cpus)?)?);
+        soft.push(measure("soft-vcpu", command)?);
+        tcg.push(measure("QEMU TCG", qemu_command(&packages, &guest, args.cpus)?)?);
     }
     println!("{:12} {:>10} {:>10}", "median of", "wall", "processor");
     let mut medians = Vec::new();
-    for (name, mut times) in [("soft-vcpu", soft), ("QEMU TCG", tcg)] {
-        times.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let (wall, processor) = times[times.len() / 2];
+    for (name, times) in [("soft-vcpu", soft), ("QEMU TCG", tcg)] {
+        let (walls, processors) = times.into_iter().unzip();
+        let (wall, processor) = (median(walls), median(processors));
         println!("{name:12} {wall:>9.2}s {processor:>9.2}s");
         medians.push(processor);
     }
@@ -62,13 +63,14 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// To the shell, and off.
-fn case(cpus: u32) -> Result<Case> {
-    let name = format!("boot-ioapic-{cpus}");
-    let mut case = cases::find(&name).with_context(|| format!("no case {name}"))?;
-    case.script = vec![Step::Shell, Step::Type("poweroff -f")];
-    case.checks.clear();
-    Ok(case)
+/// The middle one, or the mean of the middle two; there is at least one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        0 => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values[middle],
+    }
 }
 
 fn qemu_command(packages: &Packages, guest: &Guest, cpus: u32) -> Result<Command> {
@@ -83,9 +85,11 @@ fn qemu_command(packages: &Packages, guest: &Guest, cpus: u32) -> Result<Command
     Ok(command)
 }
 
-fn measure(name: &str, case: &Case, command: Command) -> Result<Times> {
+/// One boot, to the shell and off.
+fn measure(name: &str, command: Command) -> Result<Times> {
+    let script = [Step::Shell, Step::Type("poweroff -f")];
     let before = children();
-    let ending = driver::run_command(case, command, &driver::PATIENCE, &mut Quiet)?;
+    let ending = driver::run_command(&script, command, &driver::PATIENCE, &mut Quiet)?;
     let processor = children() - before;
     if let Some(trouble) = ending.trouble {
         anyhow::bail!("{name}: {trouble}");
@@ -118,5 +122,17 @@ impl Audience for Quiet {
 
     fn log(&mut self, _: &[u8]) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_of_the_sorted_times() {
+        assert_eq!(median(vec![3.0]), 3.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 9.0, 1.0, 2.0]), 3.0);
     }
 }

@@ -87,7 +87,7 @@ fn again() -> String {
 
 /// `cargo xtask fetch`.
 pub fn main() -> Result<ExitCode> {
-    let packages = packages()?;
+    let packages = packages_with_qemu()?;
     ui::say(format!("packages are in {}", workspace::short(packages.root())));
     for line in fs::read_to_string(stamp()?)?.lines() {
         ui::detail(line);
@@ -95,26 +95,39 @@ pub fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The packages, fetched now if they were not before.
+/// Kernel and busybox, fetched now if they were not before.
 pub fn packages() -> Result<Packages> {
+    packages_for(false)
+}
+
+/// The same, and QEMU if this machine has none.
+pub fn packages_with_qemu() -> Result<Packages> {
+    packages_for(qemu::installed().is_none())
+}
+
+fn packages_for(qemu: bool) -> Result<Packages> {
     let directory = workspace::directory("debian")?;
-    let packages = Packages { root: directory.join("root") };
-    let own_qemu = qemu::installed().is_none();
-    if let Ok(versions) = fs::read_to_string(stamp()?) {
-        let has_qemu = versions.lines().any(|line| line.starts_with(QEMU));
-        if has_qemu || !own_qemu {
-            return Ok(packages);
-        }
+    let versions = fs::read_to_string(stamp()?).unwrap_or_default();
+    let missing = missing(&versions, qemu);
+    if !missing.is_empty() {
+        fetch(&directory, &versions, &missing).context("cannot fetch the Debian packages")?;
     }
-    fetch(&directory, own_qemu).context("cannot fetch the Debian packages")?;
-    Ok(packages)
+    Ok(Packages { root: directory.join("root") })
+}
+
+/// What the stamp does not list.
+fn missing(versions: &str, qemu: bool) -> Vec<&'static str> {
+    let wanted = if qemu { &[BUSYBOX, QEMU][..] } else { &[BUSYBOX] };
+    let listed = |name: &str| versions.lines().any(|line| line.split(' ').next() == Some(name));
+    wanted.iter().copied().filter(|name| !listed(name)).collect()
 }
 
 fn stamp() -> Result<PathBuf> {
     Ok(workspace::directory("debian")?.join("versions"))
 }
 
-fn fetch(directory: &Path, own_qemu: bool) -> Result<()> {
+/// Fetches what is missing beside the packages in `versions`; kernel and busybox are one.
+fn fetch(directory: &Path, versions: &str, missing: &[&str]) -> Result<()> {
     for program in ["apt-get", "apt-cache", "dpkg", "dpkg-deb"] {
         ensure!(
             process::which(program).is_some(),
@@ -127,8 +140,13 @@ fn fetch(directory: &Path, own_qemu: bool) -> Result<()> {
     ui::say("reading the package lists (apt-get update, lists kept under target/)");
     apt.update()?;
 
-    let mut names = vec![apt.versioned_kernel()?, BUSYBOX.to_string()];
-    if own_qemu {
+    let root = directory.join("root");
+    let mut names = Vec::new();
+    if missing.contains(&BUSYBOX) {
+        empty(&root)?;
+        names.extend([apt.versioned_kernel()?, BUSYBOX.to_string()]);
+    }
+    if missing.contains(&QEMU) {
         names.extend(apt.closure(QEMU)?);
     }
     ui::say(format!("downloading {} packages", names.len()));
@@ -136,8 +154,8 @@ fn fetch(directory: &Path, own_qemu: bool) -> Result<()> {
     apt.download(&names, &debs)?;
 
     ui::say("unpacking");
-    let versions = unpack(&debs, &empty(&directory.join("root"))?)?;
-    fs::write(stamp()?, versions)?;
+    let unpacked = unpack(&debs, &root)?;
+    fs::write(stamp()?, versions.to_string() + &unpacked)?;
     fs::remove_dir_all(&debs)?;
     ui::detail(format!("done in {}", ui::since(start)));
     Ok(())
@@ -295,6 +313,17 @@ mod tests {
             assert!(line.contains("\"/somewhere/apt/"), "{line}");
         }
         assert!(!text.contains("://"));
+    }
+
+    #[test]
+    fn qemu_is_missing_only_where_it_is_wanted() {
+        assert_eq!(missing("", false), [BUSYBOX]);
+        assert_eq!(missing("", true), [BUSYBOX, QEMU]);
+        let guest = "busybox-static 1:1.35.0-4\nlinux-image-6.1.0-56-cloud-amd64 6.1.192-2\n";
+        assert_eq!(missing(guest, false), [""; 0]);
+        assert_eq!(missing(guest, true), [QEMU]);
+        let all = format!("{guest}qemu-system-x86 1:7.2\n");
+        assert_eq!(missing(&all, true), [""; 0]);
     }
 
     #[test]

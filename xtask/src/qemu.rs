@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The emulator in which the nested rig runs: this machine's own, or the fetched one.
+//! The emulator, for the nested rig and for `boot-times`: this machine's own, or the fetched one.
 
 use std::path::PathBuf;
 use std::process::Command;

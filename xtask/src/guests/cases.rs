@@ -47,8 +47,7 @@ pub enum Step {
     /// Waits for the guest's shell.
     Shell,
     /// Waits for some text.
-    #[allow(dead_code)] // For guests other than Debian.
-    Wait(&'static str),
+    Wait(String),
     /// Types a line.
     Type(&'static str),
     /// Types a command and waits until it ended well; the checks find its output by the label.

@@ -90,19 +90,19 @@ impl Ending {
 pub fn run(case: &Case, files: &Files, to: &mut dyn Audience) -> Result<Ending> {
     let mut command = Command::new(files.vmm);
     command.args(case.arguments(files));
-    run_command(case, command, &PATIENCE, to)
+    run_command(&case.script, command, &PATIENCE, to)
 }
 
-/// Runs any command as the case says.
+/// Runs any command by a script.
 pub fn run_command(
-    case: &Case,
+    script: &[Step],
     command: Command,
     patience: &Patience,
     to: &mut dyn Audience,
 ) -> Result<Ending> {
     let start = Instant::now();
     let mut session = Session::start(command)?;
-    let trouble = session.play(case, patience, start, to)?;
+    let trouble = session.play(script, patience, start, to)?;
     let status = session.end(trouble.is_some())?;
     let milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Ending { status: code(status), milliseconds, trouble })
@@ -148,12 +148,12 @@ impl Session {
     /// Goes through the script, then waits for the end of the output.
     fn play(
         &mut self,
-        case: &Case,
+        script: &[Step],
         patience: &Patience,
         start: Instant,
         to: &mut dyn Audience,
     ) -> Result<Option<String>> {
-        let mut waits = case.script.iter().flat_map(expand).collect::<VecDeque<_>>();
+        let mut waits = script.iter().flat_map(expand).collect::<VecDeque<_>>();
         let mut heard = Instant::now();
         loop {
             while let Some(action) = waits.front() {
@@ -360,14 +360,12 @@ mod tests {
         let directory = crate::workspace::directory("driver-tests").unwrap();
         let file = directory.join(format!("{:?}.sh", std::thread::current().id()));
         std::fs::write(&file, shell).unwrap();
-        let mut case = super::super::cases::find("boot-pic-1").unwrap();
-        case.script = script.to_vec();
         let patience =
             Patience { silence: Duration::from_secs(silence), total: Duration::from_secs(600) };
         let mut command = Command::new("sh");
         command.arg(&file);
         let mut heard = Heard(Vec::new());
-        let ending = run_command(&case, command, &patience, &mut heard).unwrap();
+        let ending = run_command(script, command, &patience, &mut heard).unwrap();
         (ending, String::from_utf8_lossy(&heard.0).into_owned())
     }
 
@@ -401,21 +399,21 @@ mod tests {
 
     #[test]
     fn an_early_end_is_trouble() {
-        let (ending, _) = play(&[Step::Shell, Step::Wait("later")], "echo no; exit 3", 600);
+        let (ending, _) = play(&[Step::Shell, Step::Wait("later".into())], "echo no; exit 3", 600);
         assert_eq!(ending.status, 3);
         assert!(ending.trouble.unwrap().contains("ended before"));
     }
 
     #[test]
     fn a_silent_guest_is_given_up_and_killed() {
-        let (ending, _) = play(&[Step::Wait("never")], "exec sleep 1000", 1);
+        let (ending, _) = play(&[Step::Wait("never".into())], "exec sleep 1000", 1);
         assert_eq!(ending.status, 128 + libc::SIGKILL);
         assert!(ending.trouble.unwrap().contains("waiting for \"never\""));
     }
 
     #[test]
     fn a_signal_ends_a_guest_that_spins() {
-        let script = [Step::Wait("spinning"), Step::Signal(libc::SIGTERM)];
+        let script = [Step::Wait("spinning".into()), Step::Signal(libc::SIGTERM)];
         let (ending, _) = play(&script, "echo spinning; while :; do :; done", 600);
         assert_eq!((ending.status, ending.trouble), (128 + libc::SIGTERM, None));
     }

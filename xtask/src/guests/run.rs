@@ -36,7 +36,10 @@ pub enum Place {
 
 /// Runs cases; each is judged and reported as soon as it has ended.
 pub fn run(place: Place, names: &[String], show: bool) -> Result<Vec<Outcome>> {
-    let packages = fetch::packages()?;
+    let packages = match place {
+        Place::Nested => fetch::packages_with_qemu()?,
+        Place::Auto | Place::Soft | Place::Kvm => fetch::packages()?,
+    };
     let guest = Guest::build(&packages)?;
     let bare = Bare::build()?;
     let mut reporter = Reporter::new(place, show)?;

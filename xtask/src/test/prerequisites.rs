@@ -16,7 +16,7 @@ pub fn check() -> Tally {
         ("clippy", component("clippy", "clippy")),
         ("a C compiler", compiler()),
         ("/dev/kvm", kvm()),
-        ("Debian packages", fetch::packages().map(|_| ()).map_err(|error| format!("{error:#}"))),
+        ("Debian packages", packages()),
     ] {
         tally.add(Tally::one(result.is_ok()));
         match result {
@@ -31,6 +31,10 @@ fn component(subcommand: &str, name: &str) -> Result<(), String> {
     process::output(Command::new(workspace::cargo()).args([subcommand, "--version"]))
         .map(|_| ())
         .map_err(|_| format!("`rustup component add {name}` installs it"))
+}
+
+fn packages() -> Result<(), String> {
+    fetch::packages_with_qemu().map(|_| ()).map_err(|error| format!("{error:#}"))
 }
 
 fn compiler() -> Result<(), String> {
