@@ -2,8 +2,8 @@
 //! `cargo xtask`: what a person types more than once.
 //!
 //! `boot` boots Debian with this project's interrupt controllers, `test` runs everything,
-//! `guests` boots single guests on any backend, `fetch` gets the Debian packages that the other
-//! three need.
+//! `guests` boots single guests on any backend, `fetch` gets the Debian packages that they need
+//! ahead of time.
 
 mod boot;
 mod boot_times;
@@ -37,7 +37,8 @@ enum Command {
     Boot(boot::Args),
     /// Boot Debian on the software CPU and on QEMU's, and compare the times
     BootTimes(boot_times::Args),
-    /// Run everything: format, lints, builds, tests, documentation, models, nested guests
+    /// Run everything: format, lints, builds, tests, documentation, models, and the guests on
+    /// the software CPU and on nested KVM, and twice on the virtual clock
     Test(test::Args),
     /// Boot guests under vmm-ref and look at what they did: on the software CPU, on KVM, or on a
     /// full KVM inside a QEMU machine

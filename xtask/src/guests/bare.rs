@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! The bare-metal guests of tests/guests, built for the rig.
+//! The bare-metal guests of tests/guests, built.
 
 use std::fs;
 use std::path::PathBuf;
