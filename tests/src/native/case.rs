@@ -56,9 +56,12 @@ impl Case {
         Decoder::with_ip(64, &self.code, CODE, DecoderOptions::NONE).into_iter().collect()
     }
 
-    /// Names of the instructions.
-    pub fn mnemonics(&self) -> Vec<String> {
-        self.instructions().iter().map(|one| format!("{:?}", one.mnemonic())).collect()
+    /// Names of the instructions that were executed to their ends: with an exception, those in
+    /// front of it.
+    pub fn executed(&self, exception: Option<(u8, u64)>) -> Vec<String> {
+        let end = exception.map_or(u64::MAX, |(_, rip)| rip);
+        let instructions = self.instructions().into_iter().take_while(|one| one.ip() < end);
+        instructions.map(|one| format!("{:?}", one.mnemonic())).collect()
     }
 }
 
@@ -78,5 +81,23 @@ impl fmt::Display for Case {
             write!(f, " r{n}={value:#x}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_faults_and_what_follows_was_not_executed() {
+        let case = Case {
+            code: vec![0x90, 0xf7, 0xf0, 0xf8], // NOP; DIV EAX; CLC
+            registers: Registers { gpr: [0; 16], rflags: 2, fx: [0; 512] },
+            memory: 0,
+            undefined: Undefined::default(),
+        };
+        assert_eq!(case.executed(None), ["Nop", "Div", "Clc"]);
+        assert_eq!(case.executed(Some((0, CODE + 1))), ["Nop"]);
+        assert_eq!(case.executed(Some((0, CODE))), [""; 0]);
     }
 }

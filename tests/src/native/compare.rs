@@ -63,7 +63,7 @@ pub fn compare(case: &Case, native: &Outcome, soft: &Outcome) -> Option<Differen
     if let Some(at) = differs {
         let at = at & !7;
         let hex = |one: &Outcome| {
-            let bytes = one.memory[at..at + 16].iter().rev();
+            let bytes = one.memory[at..(at + 16).min(one.memory.len())].iter().rev();
             bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
         };
         check(format!("memory at {:#x}", DATA + at as u64), hex(native), hex(soft));
@@ -79,4 +79,26 @@ fn fields() -> Vec<(String, std::ops::Range<usize>)> {
     fields.extend((0..8).map(|n| (format!("st{n}"), 32 + 16 * n..42 + 16 * n)));
     fields.extend((0..16).map(|n| (format!("xmm{n}"), 160 + 16 * n..176 + 16 * n)));
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::Registers;
+    use super::*;
+
+    #[test]
+    fn a_difference_in_the_last_byte_of_memory_is_one() {
+        let registers = Registers { gpr: [0; 16], rflags: 2, fx: [0; 512] };
+        let undefined = Undefined::default();
+        let case = Case { code: vec![0x90], registers: registers.clone(), memory: 0, undefined };
+        let outcome = |last| {
+            let memory = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+            Outcome { registers: registers.clone(), memory, exception: None }
+        };
+        assert!(compare(&case, &outcome(1), &outcome(1)).is_none());
+        let difference = compare(&case, &outcome(1), &outcome(2)).unwrap();
+        let what = format!("memory at {:#x}", DATA + 8);
+        let [native, soft] = ["0100000000000000", "0200000000000000"].map(String::from);
+        assert_eq!(difference.0, [(what, native, soft)]);
+    }
 }

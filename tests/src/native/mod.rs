@@ -36,7 +36,7 @@ pub struct Report {
     pub cases: u64,
     /// Of them, those that ended with an exception, the same on both sides.
     pub exceptions: u64,
-    /// How often each mnemonic was executed.
+    /// How often each mnemonic was executed to its end.
     pub mnemonics: BTreeMap<String, u64>,
     /// Cases with a difference, cut off behind the instruction that makes it, by that
     /// instruction's mnemonic; at most [`Report::KEPT`] of each.
@@ -76,7 +76,7 @@ impl Native {
         let soft = self.soft.run(&case);
         report.cases += 1;
         report.exceptions += u64::from(native.exception.is_some());
-        for mnemonic in case.mnemonics() {
+        for mnemonic in case.executed(native.exception) {
             *report.mnemonics.entry(mnemonic).or_default() += 1;
         }
         if let Some(difference) = compare::compare(&case, &native, &soft) {
