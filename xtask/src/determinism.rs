@@ -126,8 +126,8 @@ fn boot(
     fs::write(file("vmm.log"), &output.log)?;
     let messages = String::from_utf8_lossy(&output.log).into_owned();
     if let Some(trouble) = ending.trouble {
-        let last = process::last_lines(&output.console, 5);
-        bail!("{trouble}; {} ends with: {last}\n{messages}", workspace::short(&file("log")));
+        let last = [&output.console, &output.log].map(|bytes| process::last_lines(bytes, 12));
+        bail!("{trouble}; {} ended with\n{}", workspace::short(&file("log")), last.join("\n"));
     }
     ensure!(ending.status == 0, "vmm-ref: exit status {}: {messages}", ending.status);
     let console = String::from_utf8_lossy(&output.console).replace('\r', "");
