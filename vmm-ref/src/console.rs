@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! Standard input to the serial port, on a thread of its own.
+//! Standard input to the serial port: on a thread of its own, or with a virtual clock through
+//! [`Input`].
 //!
 //! The thread lives as long as the process, so that a guest that reboots keeps its terminal. It
 //! reads no more than the serial port takes: what a person pastes is never dropped.
+
+mod input;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -16,6 +19,8 @@ use crate::control::{Control, Ending};
 use crate::devices::Serial;
 use crate::sync::lock;
 use crate::terminal::{InputFilter, HELP};
+pub use input::Input;
+use input::Unread;
 
 /// The process's side of the serial port: what outlives a machine.
 pub struct Console {
@@ -30,53 +35,6 @@ struct Shared {
     room: Room,
     /// Without a thread: what was read.
     unread: Mutex<Unread>,
-}
-
-/// Input that was read and not taken yet.
-#[derive(Default)]
-struct Unread {
-    bytes: Vec<u8>,
-    /// There will be no more.
-    closed: bool,
-    listener: Listener,
-}
-
-/// Whether somebody in the guest takes what comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Listener {
-    #[default]
-    Absent,
-    /// It has listened since this time (ns).
-    Since(u64),
-    Settled,
-}
-
-impl Listener {
-    /// A driver that has listened for so long has set up its port.
-    const SETTLED_NS: u64 = 10_000_000;
-
-    /// It does listen at `now`, or does not.
-    fn look(&mut self, listens: bool, now: u64) {
-        *self = match (*self, listens) {
-            (_, false) => Listener::Absent,
-            (Listener::Absent, true) => Listener::Since(now),
-            (Listener::Since(since), true) if now.saturating_sub(since) >= Self::SETTLED_NS => {
-                Listener::Settled
-            }
-            (unchanged, true) => unchanged,
-        };
-    }
-
-    /// Nothing else can happen: it will not be readier later.
-    fn settle(&mut self) {
-        if let Listener::Since(_) = self {
-            *self = Listener::Settled;
-        }
-    }
-
-    fn settled(&self) -> bool {
-        *self == Listener::Settled
-    }
 }
 
 /// Counts how often there was room for input, or another port. Its lock is the last one: the
@@ -151,81 +109,18 @@ impl Console {
     }
 
     /// Reads input without a thread, instead of [`Console::start`].
-    pub fn input(&self) -> Input {
-        Input(self.shared.clone())
-    }
-}
-
-/// Standard input for somebody who looks at it at times of his own.
-pub struct Input(Arc<Shared>);
-
-impl Input {
-    /// Gives the serial port what is there at `now` (ns) and what it has room for; never waits.
     ///
-    /// A file is there from the beginning. It waits until the guest has listened for a while:
-    /// what a driver finds in the port while it sets it up it throws away.
-    pub fn take(&self, now: u64) {
-        let mut unread = lock(&self.0.unread);
-        let mut port = lock(&self.0.port);
-        let Some(port) = port.as_mut() else { return };
-        unread.listener.look(lock(&port.serial).listens(), now);
-        if port.filter.is_none() && !unread.listener.settled() {
-            return;
-        }
-        if unread.bytes.is_empty() && !unread.closed && stdin_is_readable(true, 0) {
-            unread.read();
-        }
-        if unread.bytes.is_empty() {
-            return;
-        }
-        let taken = match port.filter.is_some() {
-            true => {
-                port.type_keys(&unread.bytes);
-                unread.bytes.len()
-            }
-            false => lock(&port.serial).enqueue(&unread.bytes),
-        };
-        unread.bytes.drain(..taken);
-    }
-
-    /// Waits for input or for a signal to this thread. Called when nothing else can happen in the
-    /// machine, so that whoever listens will not be readier later.
-    pub fn wait(&self) {
-        let mut unread = lock(&self.0.unread);
-        unread.listener.settle();
-        let port = lock(&self.0.port);
-        let takes = |port: &Port| port.filter.is_some() || unread.listener.settled();
-        let more = unread.bytes.is_empty() && !unread.closed && port.as_ref().is_some_and(takes);
-        drop(port);
-        drop(unread);
-        stdin_is_readable(more, -1);
-    }
-}
-
-impl Unread {
-    fn read(&mut self) {
-        let mut buffer = [0; 4096];
+    /// # Errors
+    /// If the host has no descriptor left.
+    pub fn input(&self) -> io::Result<Input> {
         // Not through `Stdin`, whose own buffer `poll` does not see.
-        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-        match stdin.and_then(|mut stdin| stdin.read(&mut buffer)) {
-            Ok(0) => self.closed = true,
-            Ok(length) => self.bytes.extend_from_slice(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                log::warn!("standard input: {error}");
-                self.closed = true;
-            }
-        }
+        Ok(self.input_from(io::stdin().as_fd().try_clone_to_owned()?.into()))
     }
-}
 
-/// Waits up to `wait_ms` (-1: for ever) until standard input has something, or its end, to be
-/// read; with `look` false for nothing but a signal.
-fn stdin_is_readable(look: bool, wait_ms: i32) -> bool {
-    let mut stdin = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
-    // SAFETY: `stdin` is one valid pollfd for the duration of the call.
-    let ready = unsafe { libc::poll(&mut stdin, look.into(), wait_ms) };
-    ready == 1
+    /// As [`Console::input`], of any file.
+    pub(crate) fn input_from(&self, source: File) -> Input {
+        Input::new(self.shared.clone(), source)
+    }
 }
 
 impl Default for Console {
@@ -259,10 +154,8 @@ impl Shared {
         while !rest.is_empty() {
             let times = self.room.times();
             let mut port = lock(&self.port);
-            match port.as_mut() {
-                Some(port) if port.filter.is_some() => return port.type_keys(rest),
-                Some(port) => rest = &rest[lock(&port.serial).enqueue(rest)..],
-                None => {}
+            if let Some(port) = port.as_mut() {
+                rest = &rest[port.give(rest)..];
             }
             drop(port);
             if !rest.is_empty() {
@@ -273,6 +166,16 @@ impl Shared {
 }
 
 impl Port {
+    /// Gives input to the guest; returns how many bytes are settled. On a terminal all are: what
+    /// finds no room is dropped.
+    fn give(&mut self, bytes: &[u8]) -> usize {
+        if self.filter.is_none() {
+            return lock(&self.serial).enqueue(bytes);
+        }
+        self.type_keys(bytes);
+        bytes.len()
+    }
+
     fn type_keys(&mut self, typed: &[u8]) {
         let Some(filter) = &mut self.filter else { return };
         let mut serial = lock(&self.serial);
@@ -294,28 +197,6 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listener_settles_after_a_while_or_at_rest() {
-        let mut listener = Listener::default();
-        for (listens, at, settled) in [
-            (true, 5, false),
-            (false, 6, false),
-            (true, 7, false),
-            (true, 10_000_006, false),
-            (true, 10_000_007, true),
-            (true, 10_000_008, true),
-            (false, 10_000_009, false),
-        ] {
-            listener.look(listens, at);
-            assert_eq!(listener.settled(), settled, "at {at}");
-        }
-        listener.settle();
-        assert_eq!(listener, Listener::Absent, "nobody is there");
-        listener.look(true, 10_000_010);
-        listener.settle();
-        assert!(listener.settled());
-    }
 
     #[test]
     fn a_machine_that_boots_again_writes_on_in_its_file() {

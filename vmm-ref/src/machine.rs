@@ -137,7 +137,8 @@ impl Machine {
                 timed
             }
             TimeSource::Virtual(clock) => {
-                let (clock, input) = (clock.clone(), host.console.input());
+                let input = host.console.input().context("cannot read standard input")?;
+                let clock = clock.clone();
                 let (interrupts, control) = (interrupts.clone(), control.clone());
                 let all = RoundRobin { vcpus, clock, interrupts, control, timed, input };
                 threads.start_all(all).context("cannot start the vCPUs' thread")?;

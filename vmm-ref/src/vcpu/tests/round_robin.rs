@@ -91,7 +91,7 @@ impl Machine {
             VcpuThread::new(backend, local, interrupts.clone(), bus.clone(), control.clone())
         });
         let vcpus = vcpus.collect();
-        let input = Console::new().input();
+        let input = Console::new().input().unwrap();
         let all = RoundRobin { vcpus, clock, interrupts, control, timed: Vec::new(), input };
         Machine { all, time, taken }
     }
