@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! How a machine ends: the first reason counts, and the main loop hears of it.
+//! How a machine ends: the first reason counts unless a fault of ours overrules it, and the main
+//! loop hears of it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -56,6 +57,12 @@ impl Control {
     pub fn end(&self, ending: Ending) {
         lock(&self.ending).get_or_insert(ending);
         // Fails only when 2^64 - 1 ends are unread; one is enough.
+        let _ = self.wake.write(1);
+    }
+
+    /// Ends the machine for this reason, whatever else has ended it.
+    pub fn overrule(&self, ending: Ending) {
+        *lock(&self.ending) = Some(ending);
         let _ = self.wake.write(1);
     }
 

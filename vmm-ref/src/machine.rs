@@ -148,11 +148,13 @@ impl Machine {
         let ending = main_loop::run(&control, signals, timed);
         let counted = threads.end();
         let ending = ending.context("the main loop failed")?;
+        // A vCPU's thread may have panicked since.
+        let ending = control.ending().unwrap_or(ending);
         let mut report = Report { lines: interrupts.line_stats(), ..Report::default() };
-        for own in counted {
-            for own in own.map_err(|_| anyhow!("a vCPU's thread panicked"))? {
-                report.vcpus.push(interrupts.vcpu_report(report.vcpus.len(), own));
-            }
+        // What one that panicked counted is lost, and nobody asks for the others' then.
+        let counted: Vec<_> = counted.into_iter().collect::<Result<_, _>>().unwrap_or_default();
+        for own in counted.into_iter().flatten() {
+            report.vcpus.push(interrupts.vcpu_report(report.vcpus.len(), own));
         }
         if let TimeSource::Virtual(clock) = time {
             let trace = host.trace.as_ref().map(|trace| trace.summary());
@@ -187,4 +189,48 @@ fn load(config: &VmConfig, memory: &GuestMemoryMmap) -> Result<loader::Boot> {
         .context("cannot load the guest")?;
     log::info!("guest: {:?} at {:#x?}, entry {:#x}", boot.kind, boot.kernel, boot.entry.rip);
     Ok(boot)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
+
+    use super::*;
+    use crate::cli::Args;
+    use crate::vcpu::tests::fake::{Back, Fake, Script};
+
+    /// A machine of two vCPUs that do what is written in the scripts.
+    fn machine(host: &Host, scripts: [&Arc<Script>; 2]) -> Machine {
+        let args = ["vmm-ref", "--kernel", "none", "--cpus", "boot=2", "--serial", "off"];
+        let config = Args::parse_from(args).config().unwrap();
+        let time = TimeSource::Host;
+        let vm = backend::create(backend::Kind::Soft, &allocate(1 << 20).unwrap(), &time).unwrap();
+        let control = Control::new().unwrap();
+        let interrupts = Interrupts::new(config.topology, config.cpus, time.clock());
+        let board = board::build(&config, &interrupts, &control, &host.console, &time).unwrap();
+        let vcpus = scripts.into_iter().enumerate().map(|(cpu, script)| {
+            let lapic = lapic_emulation::Config { id: cpu as u32, ..Default::default() };
+            let clock = time.clock();
+            let local = LocalConfig { cpu, lapic: Some(lapic), clock, trace: None };
+            let (local, backend) = (Local::new(local).unwrap(), Box::new(Fake::new(script)));
+            let (bus, control) = (board.bus.clone(), control.clone());
+            VcpuThread::new(backend as Box<dyn Vcpu>, local, interrupts.clone(), bus, control)
+        });
+        let vcpus = vcpus.collect();
+        Machine { control, interrupts, board, vcpus, time, _vm: vm }
+    }
+
+    #[test]
+    fn the_vcpu_whose_thread_panicked_is_named() {
+        let host = Host { console: Console::new(), trace: None };
+        let signals = EventFd::new(EFD_NONBLOCK).unwrap();
+        let scripts = [Arc::<Script>::default(), Arc::default()];
+        scripts[0].push(false, Back::Halt);
+        scripts[1].push(false, Back::Panic);
+        let machine = machine(&host, [&scripts[0], &scripts[1]]);
+        let outcome = machine.run(&signals, &host).unwrap();
+        let Ending::VcpuFailed { cpu, error, .. } = outcome.ending else { panic!() };
+        assert_eq!((cpu, error.as_str()), (1, "its thread panicked"));
+    }
 }

@@ -9,7 +9,7 @@ mod exit;
 mod local;
 mod round_robin;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 
 use std::io;
@@ -53,7 +53,7 @@ impl Drop for EndOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             let (error, registers) = ("its thread panicked".into(), "registers unknown".into());
-            self.control.end(Ending::VcpuFailed { cpu: self.cpu, error, registers });
+            self.control.overrule(Ending::VcpuFailed { cpu: self.cpu, error, registers });
         }
     }
 }

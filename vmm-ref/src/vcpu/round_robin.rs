@@ -3,8 +3,8 @@
 //! at the same times in every run.
 //!
 //! Nothing here depends on the host's time or on another thread. A turn ends after [`TURN`]
-//! instructions, at HLT, or when somebody else's timer is due; when all sleep, time goes to the
-//! next deadline at once. Input is looked at between the rounds.
+//! nanoseconds of virtual time, at HLT, or when somebody else's timer is due; when all sleep, time
+//! goes to the next deadline at once. Input is looked at between the rounds.
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +20,11 @@ use crate::kick::ExitTimer;
 use crate::main_loop::Timed;
 use crate::stats::VcpuStats;
 
-/// Instructions of a turn.
+/// Virtual time of a turn in ns: as many instructions, or 20 port accesses.
 const TURN: u64 = 20_000;
+/// Nobody waits for a deadline at this time (ns) or later, in 292 years: a guest may set any, and
+/// time that went there could not go on.
+const NEVER: u64 = 1 << 63;
 
 /// The vCPUs of a machine, and everything that waits for a time.
 pub struct RoundRobin<B> {
@@ -42,9 +45,9 @@ pub struct RoundRobin<B> {
 impl<B: Vcpu> RoundRobin<B> {
     /// Runs until the machine stops; reports what stopped it, if it was a vCPU.
     pub fn run(mut self) -> Vec<VcpuStats> {
-        let _guard = EndOnPanic { cpu: 0, control: self.control.clone() };
+        let mut guard = EndOnPanic { cpu: 0, control: self.control.clone() };
         self.prepare();
-        while self.round() {}
+        while self.round(&mut guard) {}
         self.vcpus.into_iter().map(|vcpu| vcpu.local.into_stats(&vcpu.backend)).collect()
     }
 
@@ -60,10 +63,11 @@ impl<B: Vcpu> RoundRobin<B> {
     }
 
     /// A turn for each vCPU; `false` when the machine has ended.
-    fn round(&mut self) -> bool {
+    fn round(&mut self, guard: &mut EndOnPanic) -> bool {
         self.input.take(self.clock.now());
         let mut all_sleep = true;
         for cpu in 0..self.vcpus.len() {
+            guard.cpu = cpu;
             match self.turn(cpu) {
                 Step::Continue => all_sleep = false,
                 Step::Sleep => {}
@@ -78,7 +82,7 @@ impl<B: Vcpu> RoundRobin<B> {
 
     /// Runs one vCPU for a while; whether it did anything but sleep.
     fn turn(&mut self, cpu: usize) -> Step {
-        let end = self.clock.now() + TURN;
+        let end = self.clock.now().saturating_add(TURN);
         let mut did = Step::Sleep;
         loop {
             self.expire_alarms();
@@ -108,7 +112,7 @@ impl<B: Vcpu> RoundRobin<B> {
 
     /// Everybody sleeps: the next thing that happens is a timer, or somebody types.
     fn idle(&mut self) {
-        match self.next_deadline(None) {
+        match self.next_deadline(None).filter(|at| *at < NEVER) {
             Some(at) => self.clock.advance_to(at),
             None => self.input.wait(),
         }

@@ -3,7 +3,7 @@
 //! them.
 
 mod events;
-mod fake;
+pub(crate) mod fake;
 mod interrupts;
 mod round_robin;
 mod threads;

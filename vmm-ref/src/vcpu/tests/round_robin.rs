@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 //! Software CPUs in turn on a virtual clock: what happens, and when.
 
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
 use vm_device::bus::{PioAddress, PioAddressOffset};
@@ -13,9 +16,12 @@ use crate::backend::{self, CpuidFacts, Kind, Vcpu};
 use crate::clock::{TimeSource, VirtualClock};
 use crate::console::Console;
 use crate::control::Ending;
-use crate::devices::{Clock, MachineEvent};
+use crate::devices::irq::Unconnected;
+use crate::devices::serial::OutputStop;
+use crate::devices::{Clock, MachineEvent, Serial};
 use crate::main_loop::Timed;
-use crate::vcpu::RoundRobin;
+use crate::stats::VcpuStats;
+use crate::vcpu::{RoundRobin, VcpuThreads};
 
 /// Where vCPU n starts: page `PAGE + n`.
 const PAGE: u8 = 0x10;
@@ -23,7 +29,7 @@ const PAGE: u8 = 0x10;
 const HANDLER: u64 = 0x8000;
 /// What a port access takes.
 const ACCESS: u64 = 1000;
-/// Instructions of a turn.
+/// Virtual time of a turn.
 const TURN: u64 = 20_000;
 
 /// Port 0x80 notes when it was written by whom; the machine ends with the last one.
@@ -50,6 +56,7 @@ impl MutDevicePio for Notes {
 struct Machine {
     all: RoundRobin<Box<dyn Vcpu>>,
     time: TimeSource,
+    console: Console,
     taken: Arc<Mutex<Vec<(u64, u8)>>>,
 }
 
@@ -91,9 +98,10 @@ impl Machine {
             VcpuThread::new(backend, local, interrupts.clone(), bus.clone(), control.clone())
         });
         let vcpus = vcpus.collect();
-        let input = Console::new().input().unwrap();
+        let console = Console::new();
+        let input = console.input().unwrap();
         let all = RoundRobin { vcpus, clock, interrupts, control, timed: Vec::new(), input };
-        Machine { all, time, taken }
+        Machine { all, time, console, taken }
     }
 
     /// A device that does something at a time.
@@ -121,6 +129,21 @@ fn writer(name: u8) -> [u8; 6] {
 const SLEEPER: &[u8] = &[0xfb, 0xf4, 0xeb, 0xfd];
 /// `sti; jmp $`
 const SPINNER: &[u8] = &[0xfb, 0xeb, 0xfe];
+
+/// `mov ecx, index; mov eax, value; mov edx, value >> 32; wrmsr`
+fn wrmsr(index: u32, value: u64) -> Vec<u8> {
+    let halves = [(0xb9, index), (0xb8, value as u32), (0xba, (value >> 32) as u32)];
+    let moves = halves.map(|(mov, half)| [&[0x66, mov], &half.to_le_bytes()[..]].concat());
+    [&moves.concat()[..], &[0x0f, 0x30]].concat()
+}
+
+/// Sets the local APIC's timer to a TSC deadline, in x2APIC mode.
+fn set_deadline(tsc: u64) -> Vec<u8> {
+    let x2apic = wrmsr(0x1b, 0xfee0_0d00);
+    let enabled = wrmsr(0x80f, 0x1ff);
+    let in_tsc = wrmsr(0x832, 0x4_0040);
+    [x2apic, enabled, in_tsc, wrmsr(0x6e0, tsc)].concat()
+}
 
 #[test]
 fn time_goes_on_with_instructions_and_port_accesses() {
@@ -167,4 +190,52 @@ fn a_deadline_interrupts_a_turn_to_the_instruction() {
     let taken = machine.run();
     assert_eq!(taken[0], (31_417 + 2 + ACCESS, 0xff));
     assert!((50_003..50_003 + TURN + ACCESS).contains(&taken[1].0), "{taken:?}");
+}
+
+/// Runs on a thread of its own, as long as each of `keys` brings it out of its sleep.
+fn run_and_type(machine: Machine, keys: usize) -> (u64, std::thread::Result<Vec<VcpuStats>>) {
+    kick::install_handler().unwrap();
+    let Machine { mut all, time, console, .. } = machine;
+    let serial = Arc::new(Mutex::new(Serial::new(Arc::new(Unconnected), std::io::sink())));
+    let control = all.control.clone();
+    console.connect(&serial, &control);
+    let (ours, mut typist) = UnixStream::pair().unwrap();
+    all.input = console.input_from(OwnedFd::from(ours).into());
+    let mut threads = VcpuThreads::new(all.interrupts.clone(), OutputStop::default());
+    threads.start_all(all).unwrap();
+    for typed in 1..=keys {
+        typist.write_all(b"x").unwrap();
+        let taken = || serial.lock().unwrap().counters().enqueued == typed as u64;
+        while !taken() && !control.has_ended() {
+            std::thread::yield_now();
+        }
+    }
+    (time.clock().now(), threads.end().remove(0))
+}
+
+#[test]
+fn a_deadline_that_never_comes_leaves_time_alone() {
+    let code = [&set_deadline(!0)[..], SLEEPER].concat();
+    // Each key is a round: one for the code, one for HLT.
+    let (now, counted) = run_and_type(Machine::new(&[&code], 1), 4);
+    assert_eq!(counted.expect("no panic")[0].halts, 1);
+    assert!(now < TURN, "{now}");
+    const LAST: u64 = (1 << 63) - 1;
+    let code = [&set_deadline(LAST)[..], SLEEPER].concat();
+    assert_eq!(Machine::new(&[&code], 1).run(), [(LAST + 2 + ACCESS, 0xff)]);
+}
+
+#[test]
+fn a_panic_names_the_vcpu_whose_turn_it_was() {
+    let mut machine = Machine::new(&[SPINNER, SPINNER, SPINNER], 1);
+    let control = machine.all.control.clone();
+    let ended = control.clone();
+    // In the second turn.
+    machine.at(TURN + 1, move |_, _| {
+        ended.end(Ending::Guest(MachineEvent::Shutdown));
+        panic!("as the test wants it");
+    });
+    let Machine { all, .. } = machine;
+    assert!(std::thread::spawn(move || all.run()).join().is_err());
+    assert!(matches!(control.ending(), Some(Ending::VcpuFailed { cpu: 1, .. })));
 }
