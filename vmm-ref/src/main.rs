@@ -68,15 +68,30 @@ fn boot_until_done(config: &VmConfig, backend: Kind, signals: &EventFd) -> Resul
     loop {
         let Outcome { ending, report } = machine.run(signals, &host)?;
         if config.stats {
-            // A standard error that nobody reads any more is no reason to fail.
             let _ = write!(io::stderr(), "{report}");
         }
+        let status = with_trace(status(&ending), host.trace.as_deref())?;
         match ending {
-            Ending::Guest(event @ MachineEvent::Reset(_)) if !config.no_reboot => {
-                log::info!("{event}: booting again");
+            Ending::Guest(MachineEvent::Reset(_)) if !config.no_reboot => {
+                log::info!("booting again");
                 machine = Machine::new(config, backend, &host)?;
             }
-            ending => return status(&ending),
+            _ => return Ok(status),
+        }
+    }
+}
+
+/// A trace that could not be written is an error, behind one of the machine itself.
+fn with_trace(status: Result<u8>, trace: Option<&Trace>) -> Result<u8> {
+    let written = trace.map_or(Ok(()), Trace::flush);
+    match (status, written) {
+        (Ok(status), Ok(())) => Ok(status),
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(machine), written) => {
+            if let Err(error) = written {
+                log::warn!("{error}");
+            }
+            Err(machine)
         }
     }
 }

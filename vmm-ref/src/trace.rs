@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::sync::lock;
@@ -50,7 +50,22 @@ pub struct Trace(Mutex<State>);
 struct State {
     count: u64,
     hash: u64,
-    to: Option<BufWriter<File>>,
+    to: Option<Output>,
+}
+
+struct Output {
+    path: PathBuf,
+    file: Box<dyn Write + Send>,
+    /// From here on the file is incomplete.
+    failed: Option<io::Error>,
+}
+
+/// The file of a trace does not hold all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the trace in {} is incomplete: {error}", path.display())]
+pub struct Incomplete {
+    path: PathBuf,
+    error: io::Error,
 }
 
 /// What a trace comes down to.
@@ -75,9 +90,14 @@ impl Trace {
     /// # Errors
     /// If the file cannot be created.
     pub fn to_file(path: &Path) -> io::Result<Self> {
+        let file = BufWriter::new(File::create(path)?);
+        Ok(Self::to(Box::new(file), path))
+    }
+
+    fn to(file: Box<dyn Write + Send>, path: &Path) -> Self {
         let trace = Self::new();
-        lock(&trace.0).to = Some(BufWriter::new(File::create(path)?));
-        Ok(trace)
+        lock(&trace.0).to = Some(Output { path: path.to_owned(), file, failed: None });
+        trace
     }
 
     /// Takes one down.
@@ -85,21 +105,33 @@ impl Trace {
         let mut state = lock(&self.0);
         state.count += 1;
         state.hash = hash(state.hash, injected);
-        let Some(to) = &mut state.to else { return };
+        let Some(to) = state.to.as_mut().filter(|to| to.failed.is_none()) else { return };
         let Injected { time, cpu, vector, origin } = injected;
-        if let Err(error) = writeln!(to, "{time} {cpu} {vector:#04x} {origin}") {
-            log::warn!("the trace is incomplete: {error}");
-            state.to = None;
-        }
+        to.failed = writeln!(to.file, "{time} {cpu} {vector:#04x} {origin}").err();
     }
 
-    /// What it comes down to so far; what is in a file is complete then.
+    /// What it comes down to so far.
     pub fn summary(&self) -> Summary {
-        let mut state = lock(&self.0);
-        if let Some(Err(error)) = state.to.as_mut().map(Write::flush) {
-            log::warn!("the trace is incomplete: {error}");
-        }
+        let state = lock(&self.0);
         Summary { count: state.count, hash: state.hash }
+    }
+
+    /// Writes what is not in the file yet.
+    ///
+    /// # Errors
+    /// [`Incomplete`] if this failed, or writing did before.
+    pub fn flush(&self) -> Result<(), Incomplete> {
+        let mut state = lock(&self.0);
+        let Some(Output { path, file, failed }) = &mut state.to else { return Ok(()) };
+        match failed.take().map_or_else(|| file.flush(), Err) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let path = std::mem::take(path);
+                // Nothing that is written behind the gap is of use.
+                state.to = None;
+                Err(Incomplete { path, error })
+            }
+        }
     }
 }
 
@@ -148,9 +180,48 @@ mod tests {
         // The published test vector for "a": one step from the offset basis.
         let offset = summary(&[]).hash;
         assert_eq!((offset ^ 0x61).wrapping_mul(0x100_0000_01b3), 0xaf63_dc4c_8601_ec8c);
-        let zero = Injected { time: 0, cpu: 0, vector: 0, origin: Origin::Lapic };
-        let fourteen_zeros = (0..14).fold(offset, |hash, _| hash.wrapping_mul(0x100_0000_01b3));
-        assert_eq!(summary(&[zero]), Summary { count: 1, hash: fourteen_zeros });
+        // Of the bytes 08 07 06 05 04 03 02 01, 0c 0b 0a 09, 30, 02, by another implementation.
+        let time = 0x0102_0304_0506_0708;
+        let bytes = Injected { time, cpu: 0x090a_0b0c, vector: 0x30, origin: Origin::Nmi };
+        assert_eq!(summary(&[bytes]), Summary { count: 1, hash: 0x2e2f_ac57_9d75_4057 });
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let full = Path::new("/dev/full");
+        // One line stays in the buffer; of many the first ones do not.
+        for lines in [1, 10_000] {
+            let trace = Trace::to_file(full).unwrap();
+            (0..lines).for_each(|_| trace.record(&FIRST));
+            let error = trace.flush().unwrap_err().to_string();
+            assert!(error.contains("/dev/full") && error.contains("No space"), "{error}");
+            assert_eq!(trace.summary().count, lines);
+        }
+    }
+
+    /// A disk that was full for a moment.
+    #[derive(Default)]
+    struct FailsOnce(bool);
+
+    impl Write for FailsOnce {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match std::mem::replace(&mut self.0, true) {
+                true => Ok(bytes.len()),
+                false => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_gap_in_a_file_is_told_at_the_end() {
+        let trace = Trace::to(Box::<FailsOnce>::default(), Path::new("gap"));
+        trace.record(&FIRST);
+        trace.record(&FIRST);
+        assert!(trace.flush().unwrap_err().to_string().contains("gap"));
     }
 
     #[test]
@@ -160,7 +231,7 @@ mod tests {
         let trace = Trace::to_file(&path).unwrap();
         trace.record(&FIRST);
         trace.record(&Injected { origin: Origin::Nmi, vector: 2, ..FIRST });
-        assert_eq!(trace.summary().count, 2);
+        trace.flush().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "5 1 0x30 lapic\n5 1 0x02 nmi\n");
     }
 }
