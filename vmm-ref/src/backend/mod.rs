@@ -232,6 +232,8 @@ pub struct Outcome {
     pub window_open: bool,
     /// CR8 (TPR bits 7:4).
     pub cr8: u8,
+    /// NMIs are blocked until IRET, if the backend tells: KVM does not.
+    pub nmi_blocked: bool,
 }
 
 /// Why the guest stopped.

@@ -43,6 +43,9 @@ pub struct Local {
     events: Events,
     slot: InterruptSlot,
     halted: bool,
+    /// As the backend told at the last exit, if it does.
+    nmi_blocked: bool,
+    smi_seen: bool,
     window_asked: bool,
     /// An ExtINT message (virtual wire through the IOAPIC) waits.
     extint_message: bool,
@@ -111,6 +114,8 @@ impl Local {
             events: Events::new(Tracking::Backend),
             slot: InterruptSlot::new(),
             halted: false,
+            nmi_blocked: false,
+            smi_seen: false,
             window_asked: false,
             extint_message: false,
             intr_way: IntrWay::Closed,
@@ -177,9 +182,9 @@ impl Local {
         for _ in 0..synced.nmi {
             self.events.queue_nmi();
         }
-        if synced.smi {
-            // No louder: a guest may send as many as it likes.
-            log::debug!("vCPU {}: an SMI was dropped: there is no SMM here", self.cpu);
+        if synced.smi && !std::mem::replace(&mut self.smi_seen, true) {
+            // Once: a guest may send as many as it likes.
+            log::warn!("vCPU {}: SMIs are dropped: there is no SMM here", self.cpu);
         }
         let now = self.clock.now();
         let events = &mut Outbox { cpu: self.cpu, interrupts, now, map_changed: false };
@@ -264,10 +269,10 @@ impl Local {
         Ok(())
     }
 
-    /// The backend took the NMI.
+    /// The backend took the NMI. It ends HLT, unless it has to wait for IRET.
     pub fn commit_nmi(&mut self, injection: Injection) {
         self.events.commit(injection);
-        self.halted = false;
+        self.halted &= self.nmi_blocked;
         self.stats.nmi += 1;
         self.trace(NMI_VECTOR, Origin::Nmi);
     }
@@ -288,6 +293,7 @@ impl Local {
     /// Takes over what the guest changed while it ran, before the exit itself is served: a write
     /// to TPR comes after what CR8 said until then.
     pub fn ran(&mut self, outcome: &Outcome) {
+        self.nmi_blocked = outcome.nmi_blocked;
         self.slot.ran(&RunOut {
             ready_for_interrupt_injection: outcome.window_open,
             if_flag: outcome.interrupt_flag,

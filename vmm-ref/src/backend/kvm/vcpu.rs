@@ -110,7 +110,8 @@ fn outcome(run: *const kvm_run) -> Outcome {
     // borrows of the page lies elsewhere.
     let (if_flag, ready, cr8) =
         unsafe { ((*run).if_flag, (*run).ready_for_interrupt_injection, (*run).cr8) };
-    Outcome { interrupt_flag: if_flag != 0, window_open: ready != 0, cr8: cr8 as u8 & 0xf }
+    let (interrupt_flag, window_open) = (if_flag != 0, ready != 0);
+    Outcome { interrupt_flag, window_open, cr8: cr8 as u8 & 0xf, nmi_blocked: false }
 }
 
 /// `run` is where `exit` was read from.

@@ -67,6 +67,7 @@ impl SoftVcpu {
             interrupt_flag: now.interrupt_flag,
             window_open: now.interrupt_allowed(),
             cr8: self.vcpu.cr8(),
+            nmi_blocked: now.nmi_blocked,
         }
     }
 

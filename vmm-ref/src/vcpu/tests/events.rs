@@ -4,6 +4,7 @@
 use std::thread;
 
 use super::*;
+use crate::backend::Outcome;
 use crate::control::Ending;
 use vcpu_events::{Activity, Request};
 
@@ -46,8 +47,7 @@ fn evt_5_hlt_with_interrupts_off_does_not_end_for_an_interrupt() {
 #[test]
 fn evt_5_hlt_ends_for_an_interrupt_that_needs_its_window_first() {
     let mut rig = Rig::bsp();
-    let shadow =
-        crate::backend::Outcome { interrupt_flag: true, window_open: false, ..Default::default() };
+    let shadow = Outcome { interrupt_flag: true, ..Outcome::default() };
     rig.script.push_outcome(shadow, Back::Halt);
     rig.step();
     rig.send_vector(0x40);
@@ -62,6 +62,19 @@ fn evt_6_an_nmi_ends_hlt_with_interrupts_off() {
     rig.send(rig.message(DeliveryMode::Nmi, 0));
     assert_eq!(rig.step(), [Call::Nmi, RUN]);
     assert_eq!(rig.vcpu.local.stats.nmi, 1);
+}
+
+#[test]
+fn evt_6_an_nmi_that_is_blocked_does_not_end_hlt() {
+    let mut rig = Rig::bsp();
+    let in_handler = Outcome { nmi_blocked: true, interrupt_flag: true, window_open: true, cr8: 0 };
+    rig.script.push_outcome(in_handler, Back::Halt);
+    rig.step();
+    rig.send(rig.message(DeliveryMode::Nmi, 0));
+    assert_eq!(rig.step(), [Call::Nmi], "it waits in the backend");
+    assert_eq!(rig.vcpu.local.activity(), Activity::Halted);
+    rig.send_vector(0x40);
+    assert_eq!(rig.step(), [Call::Interrupt(0x40), RUN]);
 }
 
 #[test]

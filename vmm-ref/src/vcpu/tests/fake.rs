@@ -59,7 +59,7 @@ pub struct Script {
 impl Script {
     /// The guest's next exit: `open` if it could take an interrupt there.
     pub fn push(&self, open: bool, back: Back) {
-        let outcome = Outcome { interrupt_flag: open, window_open: open, cr8: 0 };
+        let outcome = Outcome { interrupt_flag: open, window_open: open, ..Default::default() };
         self.push_outcome(outcome, back);
     }
 

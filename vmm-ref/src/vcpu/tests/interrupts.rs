@@ -6,6 +6,7 @@ use vm_device::bus::MmioAddress;
 use vm_device::DeviceMmio;
 
 use super::*;
+use crate::backend::Outcome;
 use crate::interrupts::IoApicPage;
 
 #[test]
@@ -73,7 +74,8 @@ fn evt_9_a_slot_that_is_not_free_yet_is_not_overwritten() {
 #[test]
 fn lap_4_cr8_goes_both_ways_and_holds_interrupts_back() {
     let mut rig = Rig::bsp();
-    let outcome = |cr8| crate::backend::Outcome { interrupt_flag: true, window_open: true, cr8 };
+    let open = Outcome { interrupt_flag: true, window_open: true, ..Outcome::default() };
+    let outcome = |cr8| Outcome { cr8, ..open };
     rig.script.push_outcome(outcome(5), Back::Kicked);
     rig.step();
     rig.send_vector(0x40);
