@@ -147,6 +147,12 @@ pub trait Vcpu: Send {
     /// The guest's time-stamp counter now.
     fn tsc(&self) -> u64;
 
+    /// Whether [`Vcpu::tsc`] is what the guest would read, also while it does not run. KVM may
+    /// hold it then.
+    fn tsc_is_exact(&self) -> bool {
+        false
+    }
+
     /// Instructions that the guest executed, if the backend counts them.
     fn instructions(&self) -> Option<u64> {
         None
@@ -203,6 +209,10 @@ impl<V: Vcpu + ?Sized> Vcpu for Box<V> {
 
     fn tsc(&self) -> u64 {
         (**self).tsc()
+    }
+
+    fn tsc_is_exact(&self) -> bool {
+        (**self).tsc_is_exact()
     }
 
     fn instructions(&self) -> Option<u64> {

@@ -205,16 +205,27 @@ impl Local {
 
     /// A TSC deadline's nanoseconds are an estimate: ask for the real TSC before judging. The
     /// other modes need none, and no call to the backend.
+    ///
+    /// The guest may have written its TSC since. A backend whose TSC is exact is asked at each
+    /// entry, so that the deadline moves with it, though no sooner than at the next exit: on the
+    /// software CPU such a write is none. On KVM a deadline that is armed stays where it is.
     fn run_timer(&mut self, backend: &impl Vcpu) {
         let Some(lapic) = &mut self.lapic else { return };
         let Some(deadline) = lapic.next_deadline() else { return };
         let ns = self.clock.now();
-        if deadline > ns {
+        let exact = backend.tsc_is_exact();
+        if deadline > ns && !exact {
             return;
         }
         let mut now = self.tsc.now(ns);
         if lapic.msr_read(super::IA32_TSC_DEADLINE, now).is_ok_and(|tsc| tsc != 0) {
-            now = self.tsc.believe(now, backend.tsc());
+            if exact {
+                now.tsc = backend.tsc();
+                self.tsc.at = now;
+                lapic.tsc_changed(now);
+            } else {
+                now = self.tsc.believe(now, backend.tsc());
+            }
         }
         lapic.advance(now);
     }

@@ -182,6 +182,10 @@ impl Vcpu for SoftVcpu {
         self.vcpu.tsc()
     }
 
+    fn tsc_is_exact(&self) -> bool {
+        true
+    }
+
     fn instructions(&self) -> Option<u64> {
         Some(self.vcpu.executed())
     }

@@ -192,6 +192,33 @@ fn a_deadline_interrupts_a_turn_to_the_instruction() {
     assert!((50_003..50_003 + TURN + ACCESS).contains(&taken[1].0), "{taken:?}");
 }
 
+#[test]
+fn lap_7_a_tsc_deadline_moves_with_the_tsc() {
+    const IA32_TSC_ADJUST: u32 = 0x3b;
+    const S: u64 = 1_000_000_000;
+    let adjust = |s| wrmsr(IA32_TSC_ADJUST, s * S);
+    for (deadline, adjusted, due) in [(11, 10, 1), (11, 5, 6), (21, 20, 1)] {
+        let armed = set_deadline(deadline * S);
+        let code = [&adjust(10)[..], &armed, &adjust(adjusted), SLEEPER].concat();
+        let taken = Machine::new(&[&code], 1).run();
+        assert_eq!(taken, [(due * S + 2 + ACCESS, 0xff)], "{deadline} {adjusted}");
+    }
+}
+
+#[test]
+fn lap_7_a_tsc_that_was_set_back_counts_at_a_register_write_too() {
+    const S: u64 = 1_000_000_000;
+    let adjust = |s| wrmsr(0x3b, s * S);
+    let armed = [adjust(10), set_deadline(11 * S), adjust(5)].concat();
+    let eoi_and_timer = [wrmsr(0x80b, 0), wrmsr(0x832, 0x4_0040)].concat();
+    let code = [&armed, &[0xfb, 0xf4][..], &eoi_and_timer, SLEEPER].concat();
+    let mut machine = Machine::new(&[&code], 2);
+    machine.at(2 * S, |_, interrupts| {
+        let _ = interrupts.send(message_to(0, DeliveryMode::Fixed, 0x50));
+    });
+    assert_eq!(machine.run(), [2, 6].map(|due| (due * S + 2 + ACCESS, 0xff)));
+}
+
 /// Runs on a thread of its own, as long as each of `keys` brings it out of its sleep.
 fn run_and_type(machine: Machine, keys: usize) -> (u64, std::thread::Result<Vec<VcpuStats>>) {
     kick::install_handler().unwrap();
