@@ -31,7 +31,7 @@ impl Vmm {
         Vmm::from(command)
     }
 
-    /// Another backend than KVM for [`Vmm::guest`].
+    /// The backend for [`Vmm::guest`], if it is not KVM.
     pub fn on(mut self, backend: &'static str) -> Self {
         self.backend = backend;
         self

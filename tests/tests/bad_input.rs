@@ -14,7 +14,27 @@ use integration::pty::Session;
 use integration::vmm::scratch;
 use integration::{vmm_ref, Finished, Topology, Vmm};
 
-const BOTH: [Topology; 2] = [Topology::Pic, Topology::IoApic];
+/// A kind of machine. With a virtual clock, input and the end are other code.
+#[derive(Clone, Copy)]
+struct Machine {
+    backend: &'static str,
+    clock: &'static str,
+    topology: Topology,
+}
+
+impl Machine {
+    fn guest(self, name: &str) -> Vmm {
+        let vmm = vmm_ref!().on(self.backend).platform(self.clock);
+        vmm.guest(name, self.topology, 1)
+    }
+}
+
+fn machines() -> impl Iterator<Item = Machine> {
+    let kinds = [("kvm", ""), ("soft", ""), ("soft", ",clock=virtual")];
+    kinds.into_iter().flat_map(|(backend, clock)| {
+        [Topology::Pic, Topology::IoApic].map(|topology| Machine { backend, clock, topology })
+    })
+}
 
 /// Runs to the end on a terminal.
 fn on_terminal(vmm: Vmm) -> Finished {
@@ -29,8 +49,8 @@ fn assert_refused(vmm: Vmm, phrases: &[&str]) {
 }
 
 /// A guest that never ends, on a terminal that is in raw mode by now.
-fn endless(name: &str, shows: &str, topology: Topology) -> Session {
-    let mut session = Session::start(vmm_ref!().guest(name, topology, 1));
+fn endless(machine: Machine, name: &str, shows: &str) -> Session {
+    let mut session = Session::start(machine.guest(name));
     session.wait_for(shows);
     assert_ne!(session.modes(), session.modes_before(), "the terminal is in raw mode");
     session
@@ -175,9 +195,20 @@ fn cover(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong) -> io:
 }
 
 #[test]
+fn a_trace_that_cannot_be_written_is_an_error_and_named() {
+    for machine in machines() {
+        let full = format!("{},trace=/dev/full", machine.clock);
+        let vmm = vmm_ref!().on(machine.backend).platform(&full);
+        // The guest's own exit status is another one.
+        let vmm = vmm.guest("pit", machine.topology, 1);
+        assert_refused(vmm, &["the trace in /dev/full is incomplete", "No space"]);
+    }
+}
+
+#[test]
 fn evt_3_a_triple_fault_is_reported_with_registers() {
-    for topology in BOTH {
-        let finished = on_terminal(vmm_ref!().guest("triple_fault", topology, 1));
+    for machine in machines() {
+        let finished = on_terminal(machine.guest("triple_fault"));
         finished.assert_error(1, &["about to fault", "triple fault on vCPU 0", "rip=0x", "cr2=0x"]);
     }
 }
@@ -186,9 +217,9 @@ fn evt_3_a_triple_fault_is_reported_with_registers() {
 fn signals_end_a_guest_that_spins_with_interrupts_off() {
     let signals =
         [(libc::SIGINT, 130), (libc::SIGTERM, 143), (libc::SIGHUP, 129), (libc::SIGQUIT, 131)];
-    for topology in BOTH {
+    for machine in machines() {
         for (signal, code) in signals {
-            let session = endless("spin", "spinning", topology);
+            let session = endless(machine, "spin", "spinning");
             session.signal(signal);
             session.finish().assert_error(code, &["ended by signal"]);
         }
@@ -197,26 +228,28 @@ fn signals_end_a_guest_that_spins_with_interrupts_off() {
 
 #[test]
 fn a_signal_ends_a_guest_that_halts_with_interrupts_off() {
-    for topology in BOTH {
-        let session = endless("sleep", "sleeping", topology);
+    for machine in machines() {
+        let session = endless(machine, "sleep", "sleeping");
         session.signal(libc::SIGINT);
         session.finish().assert_error(130, &["ended by signal"]);
     }
 }
 
 #[test]
-fn ctrl_a_x_ends_a_guest_that_spins_with_interrupts_off() {
-    for topology in BOTH {
-        let mut session = endless("spin", "spinning", topology);
-        session.type_keys(b"\x01x");
-        session.finish().assert_error(0, &[]);
+fn ctrl_a_x_ends_a_guest_that_never_ends() {
+    for machine in machines() {
+        for (name, shows) in [("spin", "spinning"), ("sleep", "sleeping")] {
+            let mut session = endless(machine, name, shows);
+            session.type_keys(b"\x01x");
+            session.finish().assert_error(0, &[]);
+        }
     }
 }
 
 #[test]
 fn three_ctrl_c_end_a_guest_that_spins_with_interrupts_off() {
-    for topology in BOTH {
-        let mut session = endless("spin", "spinning", topology);
+    for machine in machines() {
+        let mut session = endless(machine, "spin", "spinning");
         // A person's keys come one by one: several in one read are a paste.
         for _ in 0..3 {
             session.type_keys(b"\x03");
@@ -230,15 +263,16 @@ fn three_ctrl_c_end_a_guest_that_spins_with_interrupts_off() {
 #[test]
 #[should_panic(expected = "the terminal's mode")]
 fn a_terminal_that_stays_raw_is_noticed() {
-    let session = endless("spin", "spinning", Topology::Pic);
+    let machine = Machine { backend: "soft", clock: "", topology: Topology::Pic };
+    let session = endless(machine, "spin", "spinning");
     session.signal(libc::SIGKILL);
     session.finish();
 }
 
 #[test]
 fn a_reset_ends_the_machine_with_no_reboot() {
-    for topology in BOTH {
-        let finished = on_terminal(vmm_ref!().guest("reset", topology, 1).arg("--no-reboot"));
+    for machine in machines() {
+        let finished = on_terminal(machine.guest("reset").arg("--no-reboot"));
         finished.assert_error(0, &["resetting"]);
         assert_eq!(finished.console.matches("resetting").count(), 1, "{finished:#}");
     }
@@ -246,8 +280,8 @@ fn a_reset_ends_the_machine_with_no_reboot() {
 
 #[test]
 fn a_reset_boots_again_without_it() {
-    for topology in BOTH {
-        let session = endless("reset", "resetting\r\nresetting\r\nresetting\r\n", topology);
+    for machine in machines() {
+        let session = endless(machine, "reset", "resetting\r\nresetting\r\nresetting\r\n");
         session.signal(libc::SIGTERM);
         session.finish().assert_error(143, &["ended by signal"]);
     }
