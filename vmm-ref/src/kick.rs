@@ -14,8 +14,9 @@ use vmm_sys_util::signal::{register_signal_handler, unblock_signal, SIGRTMIN};
 use crate::clock::monotonic_ns;
 
 thread_local! {
-    /// The `immediate_exit` byte of this thread's vCPU, for the signal handler.
-    static IMMEDIATE_EXIT: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
+    /// The kick flag of this thread's vCPU ([`Vcpu::kick_flag`](crate::backend::Vcpu::kick_flag)),
+    /// for the signal handler.
+    static KICK_FLAG: Cell<*mut u8> = const { Cell::new(ptr::null_mut()) };
 }
 
 /// Installs the handler of the kick signal; once per process, before any vCPU thread.
@@ -29,10 +30,11 @@ pub fn install_handler() -> io::Result<()> {
     unblock_signal(SIGRTMIN()).map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// A signal that comes just before KVM_RUN would be lost if it did nothing but interrupt system
-/// calls, so it also makes the next KVM_RUN return at once (KVM API, "immediate_exit").
+/// A signal interrupts KVM_RUN, but not the software CPU, and one that comes just before KVM_RUN
+/// would be lost: so it also sets the backend's flag (for KVM `immediate_exit`), which makes the
+/// run under way on the software CPU, or the next one on either, return at once.
 extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    let flag = IMMEDIATE_EXIT.with(Cell::get);
+    let flag = KICK_FLAG.with(Cell::get);
     if !flag.is_null() {
         // SAFETY: `Binding` keeps the pointer valid while it is set, and only this thread (whose
         // signal handler this is) sets it.
@@ -48,16 +50,16 @@ pub struct Binding {
 
 impl Binding {
     /// # Safety
-    /// `immediate_exit` must stay valid until the binding is dropped.
-    pub unsafe fn new(immediate_exit: *mut u8) -> Self {
-        IMMEDIATE_EXIT.with(|cell| cell.set(immediate_exit));
+    /// `flag` must stay valid until the binding is dropped.
+    pub unsafe fn new(flag: *mut u8) -> Self {
+        KICK_FLAG.with(|cell| cell.set(flag));
         Binding { _not_send: PhantomData }
     }
 
     /// Forgets kicks that came so far: to be called out of the guest, before whatever they were
     /// for is looked at. One that found the vCPU out already would only cost it an entry.
     pub fn forget_kicks(&self) {
-        let flag = IMMEDIATE_EXIT.with(Cell::get);
+        let flag = KICK_FLAG.with(Cell::get);
         // SAFETY: the pointer is the one given to `new`, valid as long as `self`; nobody else but
         // this thread's signal handler and its backend write there.
         unsafe { flag.write_volatile(0) };
@@ -66,7 +68,7 @@ impl Binding {
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        IMMEDIATE_EXIT.with(|cell| cell.set(ptr::null_mut()));
+        KICK_FLAG.with(|cell| cell.set(ptr::null_mut()));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::terminal;
 
 /// A device's deadline and what is due then.
 pub struct Timed {
-    /// The descriptor.
+    /// When.
     pub alarm: Arc<Alarm>,
     /// Called with the time when it expires.
     pub expired: Box<dyn FnMut(u64) + Send>,

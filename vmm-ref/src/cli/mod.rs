@@ -62,8 +62,8 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "off")]
     pub console: String,
 
-    /// Interrupt controllers, test device, whose time it is, and a file for every injected
-    /// interrupt: topology=pic|ioapic,testdev=on|off,clock=host|virtual,trace=PATH
+    /// Interrupt controllers, test device, whose time it is, and a file that gets a line for each
+    /// injected interrupt: topology=pic|ioapic,testdev=on|off,clock=host|virtual,trace=PATH
     #[arg(long, value_name = "KEY=VALUE,...", default_value = "topology=ioapic,testdev=off")]
     pub platform: String,
 

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A monotonic clock.
 pub trait Clock: Send + Sync {
@@ -20,30 +20,6 @@ pub type SharedClock = Arc<dyn Clock>;
 impl<F: Fn() -> u64 + Send + Sync> Clock for F {
     fn now(&self) -> u64 {
         self()
-    }
-}
-
-/// The host's monotonic clock, counted from its construction.
-#[derive(Clone, Copy, Debug)]
-pub struct HostClock(Instant);
-
-impl HostClock {
-    /// A clock that reads 0 now.
-    pub fn new() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Default for HostClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for HostClock {
-    fn now(&self) -> u64 {
-        // 584 years fit.
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -28,7 +28,7 @@ pub mod testdev;
 mod tests;
 
 pub use acpi_pm::{AcpiPm, AcpiPmDevice};
-pub use clock::{Clock, HostClock, SharedClock};
+pub use clock::{Clock, SharedClock};
 pub use cmos::{Cmos, CmosConfig, CmosDevice};
 pub use event::{EventSink, MachineEvent, ResetCause, SharedEventSink};
 pub use i8042::I8042;

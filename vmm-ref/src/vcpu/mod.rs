@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! One vCPU's thread: collect what came in, decide, enter the guest, serve the exit. Written once
-//! for all backends.
+//! One vCPU: collect what came in, decide, enter the guest, serve the exit. Written once for all
+//! backends, and for both ways to run vCPUs: each on a thread of its own, or all in turn
+//! ([`RoundRobin`]).
 //!
-//! Nothing here polls. A halted vCPU sleeps until its next deadline or a wake; a running one is
-//! kicked, by a sender that has something to inject or by its own timer.
+//! On a thread of its own nothing polls. A halted vCPU sleeps until its next deadline or a wake; a
+//! running one is kicked, by a sender that has something to inject or by its own timer.
 
 mod exit;
 mod local;
@@ -34,7 +35,7 @@ pub use threads::VcpuThreads;
 /// IA32_TSC_DEADLINE: the one register whose value is a TSC, so that it wants the true one.
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
 
-/// What a vCPU thread is made of.
+/// What runs one vCPU, on a thread of its own or as one of a [`RoundRobin`].
 pub struct VcpuThread<B> {
     backend: B,
     local: Local,
@@ -70,7 +71,7 @@ enum Step {
 }
 
 impl<B: Vcpu> VcpuThread<B> {
-    /// A vCPU after reset, to be run on a thread of its own.
+    /// A vCPU after reset.
     pub fn new(
         backend: B,
         local: Local,
@@ -81,7 +82,7 @@ impl<B: Vcpu> VcpuThread<B> {
         VcpuThread { backend, local, interrupts, bus, control }
     }
 
-    /// Runs until the machine stops; reports what stopped it, if it was this vCPU.
+    /// Runs on this thread until the machine stops; reports what stopped it, if it was this vCPU.
     pub fn run(mut self) -> VcpuStats {
         let cpu = self.local.cpu();
         let _guard = EndOnPanic { cpu, control: self.control.clone() };
@@ -166,8 +167,8 @@ impl<B: Vcpu> VcpuThread<B> {
                 Some(Injection::ExtInt) => {
                     self.local.inject_extint(&self.interrupts, &mut self.backend)?
                 }
-                // Exceptions, SMM and re-injection are KVM's own affair; INIT and SIPI are
-                // handled when they are collected.
+                // Exceptions, SMM and re-injection are the backend's own affair; INIT and SIPI
+                // are handled when they are collected.
                 Some(_) | None => break decision.window,
             }
         };
