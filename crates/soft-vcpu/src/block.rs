@@ -115,7 +115,7 @@ pub(crate) struct BlockCache {
     ops: usize,
     index: HashMap<Key, u32, BuildHasherDefault<Mix>>,
     quick: Box<[u32; 1 << QUICK_BITS]>,
-    /// Counts how often all blocks were forgotten: ids mean something in between.
+    /// Changes whenever an id stops to mean the block that it meant.
     epoch: u64,
 }
 
@@ -150,6 +150,9 @@ impl BlockCache {
             true => cpu.rip,
             false => segment.base.wrapping_add(cpu.rip) & 0xffff_ffff,
         };
+        if !code64 && cpu.rip > segment.limit.into() {
+            return Err(cpu.gp());
+        }
         let (host, page) = cpu.fetch_page(linear)?;
         let physical = page | linear % PAGE;
         let key = Key { physical, rip: cpu.rip, mode: cpu.mode, cs };
@@ -180,6 +183,8 @@ impl BlockCache {
         self.ops = ops;
         match known {
             Some(id) => {
+                // A link that is about to be set in it belongs to what it was.
+                self.epoch += 1;
                 self.blocks[id as usize] = block;
                 id
             }
@@ -271,8 +276,8 @@ impl Block {
         }
         let start = (self.linear % PAGE) as usize;
         let first = &self.bytes[..self.bytes.len().min(PAGE as usize - start)];
-        self.seen = claim(cpu, member, self.key.physical, first.len(), self.seen.host);
-        self.seen.holds(start, first)
+        let seen = claim(cpu, member, self.key.physical, first.len(), self.seen.host);
+        self.seen.renew(seen, start, first)
     }
 
     /// The same for the second page, if there is one, which also has to be the one that it was.
@@ -287,8 +292,8 @@ impl Block {
         }
         let start = (self.linear % PAGE) as usize;
         let rest = self.bytes.get(PAGE as usize - start..).unwrap_or_default();
-        second.1 = claim(cpu, member, page, rest.len(), second.1.host);
-        Ok(second.1.holds(0, rest))
+        let seen = claim(cpu, member, page, rest.len(), second.1.host);
+        Ok(second.1.renew(seen, 0, rest))
     }
 }
 
@@ -302,6 +307,16 @@ impl Seen {
     #[inline(always)]
     fn is_fresh(&self) -> bool {
         self.now() == self.generation
+    }
+
+    /// Becomes `now`, a later claim, if the page still has `bytes` at `offset`. Otherwise the block
+    /// stays out of date, whether or not another one can be built.
+    fn renew(&mut self, now: Seen, offset: usize, bytes: &[u8]) -> bool {
+        let holds = now.holds(offset, bytes);
+        if holds {
+            *self = now;
+        }
+        holds
     }
 
     /// Whether the page still has `bytes` at `offset`.
@@ -335,9 +350,6 @@ fn build(
         true => u64::MAX,
         false => (u64::from(key.cs.1) + 1).saturating_sub(key.rip),
     };
-    if allowed == 0 {
-        return Err(cpu.gp());
-    }
     let in_page = (PAGE as usize - offset).min(allowed.try_into().unwrap_or(usize::MAX));
     let wanted = in_page.min(MAX_OPS * 15);
     // They may change until they are claimed.

@@ -91,7 +91,7 @@ pub enum Msr {
     Constant(u64),
     /// Reads as this; writes are ignored.
     Ignored(u64),
-    /// Plain storage with this first value.
+    /// Plain storage with this value first, and again after a reset.
     Stored(u64),
     /// The VMM decides: [`crate::Exit::MsrRead`], [`crate::Exit::MsrWrite`].
     Exit,
@@ -102,6 +102,8 @@ pub enum Msr {
 #[derive(Clone, Debug, Default)]
 pub struct MsrTable {
     entries: HashMap<u32, Msr>,
+    /// What the guest wrote to those that store.
+    written: HashMap<u32, u64>,
 }
 
 impl MsrTable {
@@ -118,5 +120,27 @@ impl MsrTable {
     /// How an MSR behaves.
     pub fn get(&self, index: u32) -> Option<Msr> {
         self.entries.get(&index).copied()
+    }
+
+    /// What an [`Msr::Stored`] holds.
+    pub(crate) fn stored(&self, index: u32) -> Option<u64> {
+        match self.entries.get(&index)? {
+            Msr::Stored(first) => Some(self.written.get(&index).copied().unwrap_or(*first)),
+            _ => None,
+        }
+    }
+
+    /// Changes what an [`Msr::Stored`] holds; `false` if it is none.
+    pub(crate) fn store(&mut self, index: u32, value: u64) -> bool {
+        let stores = matches!(self.entries.get(&index), Some(Msr::Stored(_)));
+        if stores {
+            self.written.insert(index, value);
+        }
+        stores
+    }
+
+    /// Back to the first values.
+    pub(crate) fn reset(&mut self) {
+        self.written.clear();
     }
 }

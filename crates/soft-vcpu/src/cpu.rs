@@ -89,7 +89,9 @@ pub(crate) struct Cpu {
     pub pending_debug: u64,
     /// The event whose delivery is under way, for IDT-vectoring information.
     pub vectoring: Option<Event>,
-    /// The event that the VMM injected.
+    /// An external interrupt or NMI that the VMM injected and that waits until it gets through.
+    pub waiting: Option<Event>,
+    /// Any other event that the VMM injected.
     pub injected: Option<Event>,
     /// The windows that the VMM asked for.
     pub window: Window,
@@ -186,6 +188,7 @@ impl Cpu {
             nmi_blocked: false,
             pending_debug: 0,
             vectoring: None,
+            waiting: None,
             injected: None,
             window: Window::NONE,
             exception_exits: 0,
@@ -322,7 +325,9 @@ impl Cpu {
         self.init();
         self.sse = Sse::default();
         self.x87 = X87::default();
-        self.msr = Msrs { pat: 0x0007_0406_0007_0406, ..Msrs::default() };
+        let apic_base = self.msr.apic_base;
+        self.msr = Msrs { pat: 0x0007_0406_0007_0406, apic_base, ..Msrs::default() };
+        self.msr_table.reset();
         self.tsc.write_adjust(0);
         self.cr0 = cr0::ET | cr0::CD | cr0::NW;
         self.refresh();
@@ -356,7 +361,7 @@ impl Cpu {
         self.shadow = Shadow::NONE;
         self.nmi_blocked = false;
         self.pending_debug = 0;
-        (self.vectoring, self.injected) = (None, None);
+        (self.vectoring, self.waiting, self.injected) = (None, None, None);
         self.io.clear();
         self.trap = Cause::None;
         self.tlb.flush_all();

@@ -37,5 +37,5 @@ pub use mem::{Memory, MemoryError};
 pub use segment::{AccessRights, Segment, Table};
 pub use state::{InvalidState, State};
 pub use tsc::TscSource;
-pub use vcpu::{Kick, Occupied, Vcpu};
+pub use vcpu::{Kick, NotStored, Occupied, Vcpu};
 pub use vcpu_events::{Event, Exception, Interruptibility, Window};

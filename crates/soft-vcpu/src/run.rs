@@ -34,6 +34,9 @@ impl From<Option<Exit>> for Next {
 impl Vcpu {
     /// Runs until something needs the VMM.
     pub(crate) fn run_inside(&mut self, budget: u64) -> Exit {
+        if budget == 0 {
+            return self.end_access();
+        }
         let limit = self.cpu.executed.saturating_add(budget);
         loop {
             match self.boundary(limit) {
@@ -64,15 +67,20 @@ impl Vcpu {
         if self.cpu.io.is_active() {
             return self.resume_io();
         }
+        if let Some(event) = self.cpu.injected.take() {
+            return self.deliver(event).into();
+        }
         if self.cpu.pending_debug != 0 && !self.cpu.shadow.mov_ss {
+            // A delivery that meets a breakpoint of its own comes here again without end.
+            if self.cpu.executed > limit {
+                return Next::Exit(Exit::Budget);
+            }
             let causes = std::mem::take(&mut self.cpu.pending_debug);
             return self.raise(Exception::db(causes)).into();
         }
-        if let Some(event) = self.cpu.injected {
-            if self.cpu.takes(&event) {
-                self.cpu.injected = None;
-                return self.deliver(event).into();
-            }
+        if let Some(event) = self.cpu.deliverable() {
+            self.cpu.waiting = None;
+            return self.deliver(event).into();
         }
         if let Some(exit) = self.cpu.open_window() {
             return Next::Exit(exit);
@@ -87,16 +95,32 @@ impl Vcpu {
     /// whose delivery made it comes again only if the VMM injected it again.
     fn resume_io(&mut self) -> Next {
         self.cpu.io.restart();
-        if !std::mem::take(&mut self.delivery_asked) {
-            return Next::Instruction;
+        let Some(event) = self.delivery_asked.take() else { return Next::Instruction };
+        let slot = self.cpu.slot(&event);
+        if *slot == Some(event) {
+            *slot = None;
+            return self.deliver(event).into();
         }
-        match self.cpu.injected.take() {
-            Some(event) => self.deliver(event).into(),
-            None => {
-                self.cpu.io.clear();
-                Next::Boundary
+        self.cpu.io.clear();
+        Next::Boundary
+    }
+
+    /// Ends what the last exit interrupted, without anything else that may happen at a boundary.
+    fn end_access(&mut self) -> Exit {
+        self.cpu.refresh();
+        self.attend();
+        if self.cpu.io.is_active() {
+            match self.resume_io() {
+                Next::Exit(exit) => return exit,
+                Next::Boundary => {}
+                Next::Instruction => {
+                    if let Some(exit) = self.step().err().and_then(|Trap| self.serve_trap()) {
+                        return exit;
+                    }
+                }
             }
         }
+        Exit::Budget
     }
 
     /// Another vCPU wants this one's writes to code to be seen.
@@ -121,6 +145,7 @@ impl Vcpu {
                 }
             }
             Err(Trap) if self.cpu.trap.completes() => {
+                self.cpu.io.clear();
                 self.cpu.flags.put(bit::RF, false);
                 if trap_flag {
                     self.cpu.pending_debug |= dr::DR6_BS;
@@ -128,8 +153,13 @@ impl Vcpu {
             }
             Err(Trap) => {
                 self.cpu.pending_debug = debug;
-                // It will be executed again, under the same shadow.
-                if self.cpu.trap == Cause::Io {
+                // If the VMM sees to it, it is executed again, under the same shadow.
+                let seen_to = match &self.cpu.trap {
+                    Cause::Io => true,
+                    Cause::Exception(exception) => self.cpu.exits_for(exception),
+                    _ => false,
+                };
+                if seen_to {
                     self.cpu.shadow = shadow;
                 }
             }
@@ -225,7 +255,8 @@ impl Vcpu {
                 self.deliver(event)
             }
             Cause::Io => self.cpu.io.asked().map(exit_for),
-            Cause::Halt => Some(Exit::Halt),
+            // An event that gets through behind it ends it at once.
+            Cause::Halt => self.cpu.deliverable().is_none().then_some(Exit::Halt),
             Cause::Cr8Lowered => Some(Exit::Cr8Lowered),
             Cause::NoCode => Some(Exit::Unsupported("code outside of memory")),
             Cause::Unsupported(what) => Some(Exit::Unsupported(what)),
@@ -234,9 +265,9 @@ impl Vcpu {
 
     /// Delivers an exception, or exits for it if the VMM wants that.
     fn raise(&mut self, exception: Exception) -> Option<Exit> {
-        match self.cpu.exception_exits >> exception.vector() & 1 {
-            1 => Some(Exit::Exception(exception)),
-            _ => self.deliver(Event::Exception(exception)),
+        match self.cpu.exits_for(&exception) {
+            true => Some(Exit::Exception(exception)),
+            false => self.deliver(Event::Exception(exception)),
         }
     }
 
@@ -246,6 +277,7 @@ impl Vcpu {
         for _ in 0..MAX_NESTED {
             self.cpu.vectoring = Some(event);
             self.cpu.shadow = Shadow::NONE;
+            let debug = self.cpu.pending_debug;
             if self.cpu.deliver(&event).is_ok() {
                 self.cpu.vectoring = None;
                 self.cpu.io.clear();
@@ -253,6 +285,7 @@ impl Vcpu {
                 self.cpu.executed += 1;
                 return None;
             }
+            self.cpu.pending_debug = debug;
             let second = match std::mem::take(&mut self.cpu.trap) {
                 Cause::Exception(second) => second,
                 Cause::Io => return self.cpu.io.asked().map(exit_for),
@@ -260,7 +293,7 @@ impl Vcpu {
                 _ => return Some(Exit::Shutdown),
             };
             self.cpu.io.clear();
-            if self.cpu.exception_exits >> second.vector() & 1 != 0 {
+            if self.cpu.exits_for(&second) {
                 return Some(Exit::Exception(second));
             }
             // #DF's handler finds in CR2 what the fault in delivery left there.
@@ -273,6 +306,12 @@ impl Vcpu {
             };
             event = match merged {
                 Merged::Serial => Event::Exception(second),
+                Merged::DoubleFault if self.cpu.exits_for(&Exception::df()) => {
+                    // An exit for #DF itself tells of no event behind it (SDM vol. 3, "Information
+                    // for VM Exits During Event Delivery").
+                    self.cpu.vectoring = None;
+                    return Some(Exit::Exception(Exception::df()));
+                }
                 Merged::DoubleFault => Event::Exception(Exception::df()),
                 Merged::TripleFault => break,
             };
@@ -290,21 +329,32 @@ impl Cpu {
             shadow: self.shadow,
             nmi_blocked: self.nmi_blocked,
             pending_debug: self.pending_debug != 0,
-            slot_busy: self.injected.is_some(),
+            slot_busy: self.injected.or(self.waiting).is_some(),
             activity: Activity::Active,
             ..Interruptibility::CLOSED
         }
     }
 
-    /// Whether an injected event goes in at this boundary. Exceptions and software interrupts
-    /// always do, as at a VM entry.
-    fn takes(&self, event: &Event) -> bool {
-        let free = Interruptibility { slot_busy: false, ..self.interruptibility() };
+    /// Where an injected event is until its delivery.
+    pub(crate) fn slot(&mut self, event: &Event) -> &mut Option<Event> {
         match event {
-            Event::Interrupt(_) => free.interrupt_allowed(),
-            Event::Nmi => free.nmi_allowed(),
-            _ => true,
+            Event::Interrupt(_) | Event::Nmi => &mut self.waiting,
+            _ => &mut self.injected,
         }
+    }
+
+    /// The waiting interrupt or NMI, if it gets through at this boundary.
+    fn deliverable(&self) -> Option<Event> {
+        let free = Interruptibility { slot_busy: false, ..self.interruptibility() };
+        self.waiting.filter(|event| match event {
+            Event::Nmi => free.nmi_allowed(),
+            _ => free.interrupt_allowed(),
+        })
+    }
+
+    /// Whether the VMM wants an exception for itself.
+    pub(crate) fn exits_for(&self, exception: &Exception) -> bool {
+        self.exception_exits >> exception.vector() & 1 != 0
     }
 
     fn open_window(&mut self) -> Option<Exit> {
@@ -312,7 +362,7 @@ impl Cpu {
             return None;
         }
         let now = self.interruptibility();
-        if self.window.nmi && self.injected.is_none() && now.nmi_allowed() {
+        if self.window.nmi && self.waiting.is_none() && now.nmi_allowed() {
             return Some(Exit::NmiWindow);
         }
         (self.window.interrupt && now.interrupt_allowed()).then_some(Exit::InterruptWindow)
@@ -331,7 +381,7 @@ impl Cpu {
     fn something_is_due(&self) -> bool {
         self.must_be_careful()
             || self.pending_debug != 0
-            || self.injected.is_some()
+            || self.injected.or(self.waiting).is_some()
             || self.window != Window::NONE
     }
 

@@ -110,6 +110,9 @@ pub enum InvalidState {
     /// Bits 63:32 of DR6 or DR7.
     #[error("DR6 = {0:#x}, DR7 = {1:#x} are not possible")]
     Debug(u64, u64),
+    /// Bits that no debug exception has.
+    #[error("pending debug exceptions {0:#x} are not possible")]
+    PendingDebug(u64),
     /// RFLAGS has reserved bits, or VM: there is no virtual-8086 mode.
     #[error("RFLAGS = {0:#x} is not possible")]
     Rflags(u64),
@@ -186,6 +189,9 @@ impl State {
         if (self.dr6 | self.dr7) >> 32 != 0 {
             return Err(InvalidState::Debug(self.dr6, self.dr7));
         }
+        if has(self.pending_debug, !dr::DR6_WRITABLE) {
+            return Err(InvalidState::PendingDebug(self.pending_debug));
+        }
         let flags = crate::flags::bit::ALL & !crate::flags::bit::VM;
         if has(self.rflags, !flags) {
             return Err(InvalidState::Rflags(self.rflags));
@@ -206,7 +212,10 @@ impl State {
         (cpu.cr0, cpu.cr2, cpu.cr3, cpu.cr4) = (self.cr0, self.cr2, self.cr3, self.cr4);
         (cpu.cr8, cpu.efer) = (self.cr8 & 15, self.efer);
         cpu.dr = self.dr;
-        (cpu.dr6, cpu.dr7) = (self.dr6 | dr::DR6_FIXED, self.dr7 | dr::DR7_FIXED);
+        (cpu.dr6, cpu.dr7) = (
+            self.dr6 & dr::DR6_WRITABLE | dr::DR6_FIXED,
+            self.dr7 & dr::DR7_WRITABLE | dr::DR7_FIXED,
+        );
         cpu.msr = Msrs {
             star: self.star,
             lstar: self.lstar,

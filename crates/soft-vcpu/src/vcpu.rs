@@ -25,7 +25,7 @@ pub struct Vcpu {
     /// The event whose delivery the last exit interrupted.
     idt_vectoring: Option<Event>,
     /// The access that the last exit asked for was made by that delivery.
-    pub(crate) delivery_asked: bool,
+    pub(crate) delivery_asked: Option<Event>,
 }
 
 /// Brings a vCPU out of [`Vcpu::run`], from any thread or signal handler.
@@ -46,6 +46,11 @@ impl Kick {
     }
 }
 
+/// The table has no [`Msr::Stored`](crate::Msr::Stored) of this index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("MSR {0:#x} does not store what is written to it")]
+pub struct NotStored(pub u32);
+
 /// An event waits already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{waiting:?} was injected and has not been delivered yet")]
@@ -65,20 +70,22 @@ impl Vcpu {
             cache: BlockCache::default(),
             member,
             idt_vectoring: None,
-            delivery_asked: false,
+            delivery_asked: None,
         }
     }
 
     /// Executes guest code until something needs the VMM, or `budget` instructions are done. With
-    /// 0, an instruction whose access the last exit asked for is ended, and nothing else.
+    /// 0, an instruction or a delivery whose access the last exit asked for is ended, and nothing
+    /// else: no other event, window or kick is looked at.
     ///
     /// An access that the last exit asked for and that was not completed reads as all ones.
     pub fn run(&mut self, budget: u64) -> Exit {
         if let Some(request) = self.cpu.io.asked() {
             self.cpu.io.answer(Ok(unanswered(request)));
         }
-        let interrupted = self.cpu.vectoring.take().is_some();
-        self.delivery_asked = (self.delivery_asked || interrupted) && self.cpu.io.is_active();
+        let interrupted = self.cpu.vectoring.take();
+        self.delivery_asked =
+            self.delivery_asked.or(interrupted).filter(|_| self.cpu.io.is_active());
         // Whatever ends the run, a panic of the clock's included.
         let running = Running::enter(self.member.clone());
         self.attend();
@@ -100,25 +107,28 @@ impl Vcpu {
 
     /// Injects an event as a VM entry does: the next run delivers it first.
     ///
-    /// An exception, a software interrupt or what [`Vcpu::idt_vectoring`] gave is delivered at
-    /// once. An external interrupt or an NMI that does not get through (RFLAGS.IF, a shadow) waits
-    /// in the slot until it does. The instruction behind a [`Vcpu::complete`]d exit ends before.
+    /// An exception or a software interrupt is delivered at once. An external interrupt or an NMI
+    /// that does not get through (RFLAGS.IF, a shadow) waits in a slot of its own until it does;
+    /// so it does not stand in the way when [`Vcpu::idt_vectoring`] has to be injected again. The
+    /// instruction behind a [`Vcpu::complete`]d exit ends before.
     ///
     /// # Errors
-    /// [`Occupied`]: one event at a time.
+    /// [`Occupied`]: one event of each of these two sorts at a time.
     pub fn inject(&mut self, event: Event) -> Result<(), Occupied> {
-        match self.cpu.injected {
+        let slot = self.cpu.slot(&event);
+        match *slot {
             Some(waiting) => Err(Occupied { waiting }),
             None => {
-                self.cpu.injected = Some(event);
+                *slot = Some(event);
                 Ok(())
             }
         }
     }
 
-    /// The event that was injected and has not been delivered yet.
+    /// The event that was injected and has not been delivered yet; of two, the one that comes
+    /// first.
     pub fn injected(&self) -> Option<Event> {
-        self.cpu.injected
+        self.cpu.injected.or(self.cpu.waiting)
     }
 
     /// IDT-vectoring information: the event whose delivery the last exit interrupted (its stack or
@@ -176,11 +186,13 @@ impl Vcpu {
     /// The state after RESET.
     pub fn reset(&mut self) {
         self.cpu.reset();
+        self.idt_vectoring = None;
     }
 
     /// The state after INIT (SDM vol. 3, "Processor State After Reset").
     pub fn init(&mut self) {
         self.cpu.init();
+        self.idt_vectoring = None;
     }
 
     /// Starts in real mode at `vector << 12` (SIPI).
@@ -200,7 +212,25 @@ impl Vcpu {
     /// # Errors
     /// [`InvalidState`]: no processor is in such a state; nothing was changed.
     pub fn set_state(&mut self, state: &State) -> Result<(), InvalidState> {
-        state.apply(&mut self.cpu)
+        state.apply(&mut self.cpu)?;
+        self.idt_vectoring = None;
+        Ok(())
+    }
+
+    /// What an [`Msr::Stored`](crate::Msr::Stored) holds now, which [`State`] does not have.
+    pub fn stored_msr(&self, index: u32) -> Option<u64> {
+        self.cpu.msr_table.stored(index)
+    }
+
+    /// Changes what an [`Msr::Stored`](crate::Msr::Stored) holds.
+    ///
+    /// # Errors
+    /// [`NotStored`]: the table has no such MSR.
+    pub fn set_stored_msr(&mut self, index: u32, value: u64) -> Result<(), NotStored> {
+        match self.cpu.msr_table.store(index, value) {
+            true => Ok(()),
+            false => Err(NotStored(index)),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use iced_x86::{Instruction, OpKind, Register};
 use crate::int::{HIGH_BYTE, ZERO};
 use crate::mode::Mode;
 use crate::op::{flag, Handler, Op};
-use crate::segment::{DS, FLAT, FLAT_STACK, FS, GS, SS};
+use crate::segment::{DS, FLAT, FLAT_STACK, FS, GS};
 
 /// An [`Op`] with its operands filled in:
 /// - the first, second and third register operand in `dst`, `src` and `third`, by its position;
@@ -99,7 +99,7 @@ fn operand(op: &mut Op, instruction: &Instruction, n: u32, mode: Mode) {
 
 fn string(op: &mut Op, instruction: &Instruction, mode: Mode, asize: u8) {
     op.asize = asize;
-    op.seg = segment(instruction.memory_segment(), mode);
+    op.seg = segment(instruction.memory_segment(), Register::None, mode);
 }
 
 fn memory(op: &mut Op, instruction: &Instruction, mode: Mode) {
@@ -132,7 +132,7 @@ fn memory(op: &mut Op, instruction: &Instruction, mode: Mode) {
         register => number(register),
     };
     op.scale = instruction.memory_index_scale().trailing_zeros() as u8;
-    op.seg = segment(instruction.memory_segment(), mode);
+    op.seg = segment(instruction.memory_segment(), base, mode);
 }
 
 /// See [`Form::plain`](super::Form::plain).
@@ -146,7 +146,10 @@ pub(super) fn is_plain(instruction: &Instruction, mode: Mode) -> bool {
     op.index == ZERO && op.asize == 2 && matches!(op.seg, FLAT | FLAT_STACK)
 }
 
-fn segment(register: Register, mode: Mode) -> u8 {
+/// The segment of an operand with this base. In 64-bit mode prefixes other than FS and GS are
+/// ignored, also where the segment only tells #SS from #GP (AMD APM vol. 3, "Segment-Override
+/// Prefixes").
+fn segment(register: Register, base: Register, mode: Mode) -> u8 {
     let index = match register {
         Register::ES | Register::CS | Register::SS | Register::DS | Register::FS | Register::GS => {
             number(register)
@@ -155,8 +158,10 @@ fn segment(register: Register, mode: Mode) -> u8 {
     };
     match (mode.code64(), index) {
         (true, FS | GS) | (false, _) => index,
-        (true, SS) => FLAT_STACK,
-        (true, _) => FLAT,
+        (true, _) => match base {
+            Register::RSP | Register::RBP | Register::ESP | Register::EBP => FLAT_STACK,
+            _ => FLAT,
+        },
     }
 }
 

@@ -293,7 +293,7 @@ impl Cpu {
     }
 
     /// [`Cpu::check_canonical`], then [`Cpu::check_alignment`].
-    fn check_access(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
+    pub fn check_access(&mut self, seg: u8, at: u64, len: u64) -> Result<(), Trap> {
         self.check_canonical(seg, at, len)?;
         self.check_alignment(at, len)
     }

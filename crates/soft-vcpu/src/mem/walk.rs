@@ -342,7 +342,9 @@ impl Cpu {
             let entry = host.add((at % PAGE & !(T::BYTES - 1)) as usize);
             T::compare_exchange(entry, found, new)
         };
-        page.written(at, T::BYTES);
+        if page.written(at, T::BYTES) {
+            self.end_block();
+        }
         before == found
     }
 

@@ -130,7 +130,8 @@ impl Cpu {
     /// Reads an MSR that the VMM decides on.
     fn table_msr(&mut self, index: u32) -> Result<u64, Trap> {
         match self.msr_table.get(index) {
-            Some(Msr::Constant(value) | Msr::Ignored(value) | Msr::Stored(value)) => Ok(value),
+            Some(Msr::Constant(value) | Msr::Ignored(value)) => Ok(value),
+            Some(Msr::Stored(first)) => Ok(self.msr_table.stored(index).unwrap_or(first)),
             Some(Msr::Exit) => {
                 let answer = self.external(Request::MsrRead { index })?;
                 answer.map_err(|_| self.gp())
@@ -167,7 +168,7 @@ impl Cpu {
         match self.msr_table.get(index) {
             Some(Msr::Ignored(_)) => Ok(()),
             Some(Msr::Stored(_)) => {
-                self.msr_table.set(index, Msr::Stored(value));
+                self.msr_table.store(index, value);
                 Ok(())
             }
             Some(Msr::Exit) => {

@@ -396,3 +396,50 @@ fn a_page_of_code_becomes_one_of_data_and_of_code_again() {
         assert!(!page(&paged));
     }
 }
+
+#[test]
+fn a_block_that_changes_on_the_way_back_to_itself_does_not_follow_what_it_was() {
+    let mut machine = Machine::long();
+    let at = CODE + 0x10e6;
+    // `call at` makes its own bytes `jmp at + 18` by its return address: the jump is taken.
+    machine.write(at, &[0xe8, 0xfb, 0xff, 0xff, 0xff]);
+    machine.write(at + 0x12, &[0xf4]);
+    assert_eq!((at + 5) & 0xffff, 0x10eb, "the return address is the jump");
+    machine.state(|state| (state.rip, state.gpr[4]) = (at, at + 8));
+    assert_eq!(machine.vcpu.run(100), Exit::Halt);
+    assert_eq!(machine.vcpu.executed(), 3);
+}
+
+#[test]
+fn old_code_is_not_believed_because_new_code_cannot_be_fetched() {
+    let mut paged = Paged::new(Paging::Levels4);
+    paged.machine.write(DATA + 0xffe, &[0x90, 0xf4]);
+    paged.table(1, 0);
+    let run = |paged: &mut Paged| {
+        paged.machine.state(|state| (state.rip, state.gpr[0]) = (LINEAR + 0xffe, 0));
+        paged.machine.vcpu.run(10)
+    };
+    assert_eq!(run(&mut paged), Exit::Halt);
+    // mov eax, 0x201: of the next page, which is not there yet.
+    paged.machine.write(DATA + 0xffe, &[0xb8, 0x01]);
+    paged.machine.write(DATA + 0x1000, &[0x02, 0, 0, 0xf4]);
+    let fault = run(&mut paged);
+    assert!(matches!(fault, Exit::Exception(exception) if exception.vector() == 14), "{fault:?}");
+    paged.table(1, (DATA + 0x1000) | 3);
+    assert_eq!(run(&mut paged), Exit::Halt);
+    assert_eq!(eax_of(&paged.machine), 0x201);
+}
+
+#[test]
+fn code_beyond_the_limit_is_not_fetched() {
+    let mut paged = Paged::new(Paging::Bits32);
+    paged.table(1, 0);
+    paged.machine.write(DATA + 0xfff, &[0x90]);
+    paged.machine.state(|state| {
+        let code = state.segments[usize::from(CS)];
+        state.segments[usize::from(CS)] = Segment { limit: (LINEAR + 0xfff) as u32, ..code };
+        state.rip = LINEAR + 0xfff;
+    });
+    assert_eq!(paged.machine.vcpu.run(10), Exit::Exception(Exception::gp(0)));
+    assert_eq!(paged.machine.vcpu.state().rip, LINEAR + 0x1000);
+}

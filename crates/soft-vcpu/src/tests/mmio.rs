@@ -261,3 +261,39 @@ fn code_is_not_fetched_from_a_device() {
     machine.state(|state| state.rip = MEMORY - 2);
     assert!(matches!(machine.vcpu.run(10), Exit::Unsupported(_)));
 }
+
+#[test]
+fn a_run_without_budget_does_nothing_else() {
+    let mut machine = at(DEVICE);
+    machine.state(|state| (state.rflags, state.pending_debug) = (0x202, 1));
+    machine.vcpu.inject(vcpu_events::Event::Interrupt(0x40)).unwrap();
+    machine.vcpu.kick_handle().kick();
+    let before = machine.vcpu.state();
+    assert_eq!(machine.vcpu.run(0), Exit::Budget);
+    assert_eq!(machine.vcpu.state(), before);
+    assert_eq!(machine.vcpu.run(1), Exit::Kicked);
+}
+
+#[test]
+fn a_kick_does_not_keep_a_run_without_budget_from_ending_the_access() {
+    let mut machine = at(DEVICE);
+    // mov [rbx], al; hlt
+    assert!(matches!(machine.run_bytes(&[0x88, 0x03, 0xf4]), Exit::MmioWrite { .. }));
+    machine.vcpu.kick_handle().kick();
+    assert_eq!(machine.vcpu.run(0), Exit::Budget);
+    assert_eq!(machine.vcpu.state().rip, CODE + 2);
+}
+
+#[test]
+fn an_answer_is_not_kept_for_another_instruction() {
+    let mut machine = at(DEVICE);
+    // in al, dx; in al, dx; hlt
+    machine.state(|state| state.gpr[2] = 0x60);
+    let read = Exit::PortRead { port: 0x60, size: 1 };
+    assert_eq!(machine.run_bytes(&[0xec, 0xec, 0xf4]), read);
+    machine.vcpu.complete(1);
+    // Somebody makes a HLT of it meanwhile.
+    machine.write(CODE, &[0xf4]);
+    assert_eq!(machine.vcpu.run(10), Exit::Halt);
+    assert_eq!(machine.vcpu.run(10), read);
+}

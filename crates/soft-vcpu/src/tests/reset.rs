@@ -81,3 +81,37 @@ fn sipi_starts_at_a_page_of_the_low_mebibyte() {
     let state = machine.vcpu.state();
     assert_eq!((state.rip, state.segments[usize::from(CS)]), (0, Segment::real(0x9a00, 0xb)));
 }
+
+#[test]
+fn reset_keeps_what_the_vmm_configured_and_takes_back_what_the_guest_wrote() {
+    let mut machine = used();
+    machine.vcpu.cpu.msr_table.set(0x1a0, crate::Msr::Stored(1));
+    machine.vcpu.set_apic_base(0xfee0_0900);
+    // mov ecx, 0x1a0; mov eax, 2; xor edx, edx; wrmsr; hlt
+    let code = [0xb9, 0xa0, 1, 0, 0, 0xb8, 2, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0xf4];
+    machine.state(|state| (state.nmi_blocked, state.pending_debug) = (false, 0));
+    assert_eq!(machine.run_bytes(&code), crate::Exit::Halt);
+    assert_eq!(machine.vcpu.stored_msr(0x1a0), Some(2));
+    machine.vcpu.init();
+    assert_eq!(machine.vcpu.stored_msr(0x1a0), Some(2));
+    machine.vcpu.reset();
+    assert_eq!(machine.vcpu.stored_msr(0x1a0), Some(1));
+    assert_eq!(machine.vcpu.cpu.msr.apic_base, 0xfee0_0900);
+    machine.vcpu.set_stored_msr(0x1a0, 3).unwrap();
+    assert_eq!(machine.vcpu.stored_msr(0x1a0), Some(3));
+    let missing = machine.vcpu.set_stored_msr(0x1b, 3).unwrap_err();
+    assert_eq!(missing.to_string(), "MSR 0x1b does not store what is written to it");
+}
+
+#[test]
+fn no_event_is_left_from_before() {
+    for reset in [crate::Vcpu::reset, crate::Vcpu::init] {
+        let mut machine = Machine::long();
+        machine.vcpu.set_exception_exits(u32::MAX);
+        // Its gate is not there.
+        assert!(matches!(machine.run_bytes(&[0xcd, 0x40]), crate::Exit::Exception(_)));
+        assert!(machine.vcpu.idt_vectoring().is_some());
+        reset(&mut machine.vcpu);
+        assert_eq!(machine.vcpu.idt_vectoring(), None);
+    }
+}

@@ -122,6 +122,12 @@ pub(super) fn load_environment<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step
     Ok(Flow::Next)
 }
 
+/// A mantissa in pieces of two bytes: the area asks for the alignment of the environment's fields
+/// and no more (SDM vol. 3, table "Alignment Requirements by Data Type").
+fn words(mantissa: u64) -> [u16; 4] {
+    [0, 16, 32, 48].map(|shift| (mantissa >> shift) as u16)
+}
+
 /// FNSAVE: afterwards the FPU is as FNINIT leaves it.
 pub(super) fn save<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let size = environment_size(WIDE);
@@ -129,8 +135,9 @@ pub(super) fn save<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     for i in 0..8u8 {
         let F80 { mantissa, sign_exponent } = cpu.x87.raw_st(i);
         let at = at.wrapping_add(size + 10 * u64::from(i));
-        cpu.write(op.seg, at, mantissa)?;
-        cpu.write(op.seg, at.wrapping_add(8), sign_exponent)?;
+        for (n, word) in (0u64..).zip(words(mantissa).into_iter().chain([sign_exponent])) {
+            cpu.write(op.seg, at.wrapping_add(2 * n), word)?;
+        }
     }
     cpu.x87.init();
     Ok(Flow::Next)
@@ -145,7 +152,10 @@ pub(super) fn restore<const WIDE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let mut values = [F80::default(); 8];
     for (i, value) in (0u64..).zip(&mut values) {
         let at = at.wrapping_add(size + 10 * i);
-        value.mantissa = cpu.read(op.seg, at)?;
+        for n in 0..4 {
+            let word: u16 = cpu.read(op.seg, at.wrapping_add(2 * n))?;
+            value.mantissa |= u64::from(word) << (16 * n);
+        }
         value.sign_exponent = cpu.read(op.seg, at.wrapping_add(8))?;
     }
     set_fields(cpu, fields);

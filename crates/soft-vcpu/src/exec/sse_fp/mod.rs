@@ -4,6 +4,7 @@
 //! [`native`] has the host's processor do the arithmetic; the other modules bring operands there
 //! and results back. SSE3 and SSE4.1 need a host that has them: elsewhere they raise #UD.
 
+mod approximate;
 mod compare;
 mod convert;
 mod dot;
@@ -57,14 +58,25 @@ fn arithmetic(instruction: &Instruction, source: Kind) -> Option<Handler> {
         ($($name:ident)*) => {
             match instruction.mnemonic() {
                 $(Mnemonic::$name => form!(source, packed, packed::$name),)*
-                _ => comparison(instruction, source),
+                _ => comparison(instruction, source)
+                    .or_else(|| approximation(instruction.mnemonic(), source)),
             }
         };
     }
     table! {
         Addps Addpd Addss Addsd Subps Subpd Subss Subsd Mulps Mulpd Mulss Mulsd
         Divps Divpd Divss Divsd Sqrtps Sqrtpd Sqrtss Sqrtsd Minps Minpd Minss Minsd
-        Maxps Maxpd Maxss Maxsd Rcpps Rcpss Rsqrtps Rsqrtss
+        Maxps Maxpd Maxss Maxsd
+    }
+}
+
+fn approximation(mnemonic: Mnemonic, source: Kind) -> Option<Handler> {
+    match mnemonic {
+        Mnemonic::Rcpps => form!(source, approximate, approximate::Rcpps),
+        Mnemonic::Rcpss => form!(source, approximate, approximate::Rcpss),
+        Mnemonic::Rsqrtps => form!(source, approximate, approximate::Rsqrtps),
+        Mnemonic::Rsqrtss => form!(source, approximate, approximate::Rsqrtss),
+        _ => None,
     }
 }
 

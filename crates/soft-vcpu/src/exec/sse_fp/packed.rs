@@ -117,12 +117,6 @@ packed! {
     Maxpd: "maxpd", u128, NONE;
     Maxss: "maxss", u32, NONE;
     Maxsd: "maxsd", u64, NONE;
-    // The approximations raise nothing; how good they are beyond what the manual promises is the
-    // host's affair.
-    Rcpps: "rcpps", u128, NONE;
-    Rcpss: "rcpss", u32, NONE;
-    Rsqrtps: "rsqrtps", u128, NONE;
-    Rsqrtss: "rsqrtss", u32, NONE;
 
     Cmpps<P>: "cmpps", u128, NONE;
     Cmppd<P>: "cmppd", u128, NONE;

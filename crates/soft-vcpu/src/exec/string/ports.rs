@@ -23,6 +23,7 @@ impl StringOp for Ins {
         let offset = register(cpu, op, reg::RDI);
         let at = cpu.linear(ES, offset, T::BYTES, true)?;
         // Reading a port may change the device: nothing may fail after it.
+        cpu.check_access(ES, at, T::BYTES)?;
         cpu.probe_write(ES, at, T::BYTES)?;
         let answer = cpu.external(Request::PortRead { port, size })?;
         cpu.write(ES, at, T::from_u64(answer.unwrap_or(u64::MAX)))?;

@@ -63,6 +63,7 @@ impl Cpu {
         }
         match (exception.payload(), exception.origin()) {
             (Some(causes), Origin::Hardware) if exception.vector() == VECTOR_DB => {
+                let causes = causes & dr::DR6_WRITABLE;
                 self.dr6 = self.dr6 & !BREAKPOINTS | causes | dr::DR6_FIXED;
             }
             // INT1 tells nothing.
@@ -75,7 +76,10 @@ impl Cpu {
         let (mut flags, mut error_code) = (self.flags.get(), None);
         let (length, checks_dpl, ext) = match event {
             Event::Interrupt(_) | Event::Nmi => (0, false, 1),
-            Event::SoftwareInterrupt(interrupt) => (interrupt.length(), true, 0),
+            Event::SoftwareInterrupt(interrupt) => {
+                flags &= !bit::RF;
+                (interrupt.length(), true, 0)
+            }
             Event::Exception(exception) => {
                 error_code = exception.error_code();
                 match exception.origin() {
@@ -83,8 +87,15 @@ impl Cpu {
                         flags = exception.saved_rflags(flags);
                         (0, false, 1)
                     }
-                    Origin::Software { length } => (length, true, 0),
-                    Origin::PrivilegedSoftware { length } => (length, false, 1),
+                    // Behind the instruction, where RF no longer holds.
+                    Origin::Software { length } => {
+                        flags &= !bit::RF;
+                        (length, true, 0)
+                    }
+                    Origin::PrivilegedSoftware { length } => {
+                        flags &= !bit::RF;
+                        (length, false, 1)
+                    }
                 }
             }
         };

@@ -26,10 +26,12 @@ pub(crate) fn select(instruction: &Instruction, _: &Form) -> Option<Chosen> {
     Some(Chosen::ends(run))
 }
 
-/// NMIs come through again, even if the instruction faults (SDM vol. 3, "Handling Multiple NMIs").
+/// NMIs come through again, even if the instruction faults (SDM vol. 3, "Handling Multiple NMIs"):
+/// unless the VMM sees to the fault, and it is executed again.
 fn iret<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let result = if cpu.real_mode() { iret_real::<T>(cpu) } else { iret_protected::<T>(cpu) };
-    if result.is_ok() || matches!(cpu.trap, Cause::Exception(_)) {
+    let faults = matches!(&cpu.trap, Cause::Exception(exception) if !cpu.exits_for(exception));
+    if result.is_ok() || faults {
         cpu.nmi_blocked = false;
     }
     result?;
@@ -107,6 +109,7 @@ fn restore_flags<T: Int>(cpu: &mut Cpu, image: u64) {
     if cpu.cpl() <= cpu.flags.iopl() || cpu.real_mode() {
         restored |= bit::IF;
     }
-    let flags = cpu.flags.get();
+    // Where the image has no RF, it is over like behind any other instruction.
+    let flags = cpu.flags.get() & !bit::RF;
     cpu.flags.set(flags & !restored | image & restored);
 }

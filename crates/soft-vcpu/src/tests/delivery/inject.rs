@@ -230,3 +230,58 @@ fn int_n_onto_a_device_is_executed_again_where_it_is_not_injected() {
     machine.vcpu.inject(software(VECTOR)).unwrap();
     assert_ne!(machine.vcpu.run(100), exit);
 }
+
+#[test]
+fn a_waiting_interrupt_does_not_stand_in_the_way_of_another_events_delivery() {
+    let mut machine = machine();
+    machine.state(|state| (state.gpr[4], state.rflags) = (DEVICE + 0x100, 2));
+    machine.vcpu.inject(Event::Interrupt(VECTOR)).unwrap();
+    let mut exit = machine.run(|a| a.ud2());
+    let event = Event::Exception(Exception::ud());
+    for _ in 0..5 {
+        assert!(matches!(exit, Exit::MmioWrite { .. }), "{exit:?}");
+        assert_eq!(machine.vcpu.idt_vectoring(), Some(event));
+        machine.vcpu.inject(event).unwrap();
+        assert_eq!(machine.vcpu.injected(), Some(event));
+        exit = machine.vcpu.run(100);
+    }
+    assert_eq!((exit, machine.handled()), (Exit::Halt, 6));
+    // IF was clear all the time.
+    assert_eq!(machine.vcpu.injected(), Some(Event::Interrupt(VECTOR)));
+}
+
+#[test]
+fn what_one_delivery_asked_for_is_no_answer_for_another() {
+    let mut machine = machine();
+    machine.state(|state| (state.gpr[4], state.rflags) = (DEVICE + 0x100, IF | 2));
+    machine.vcpu.inject(Event::Interrupt(VECTOR)).unwrap();
+    let exit = machine.run(|a| a.nop());
+    machine.vcpu.inject(Event::Interrupt(VECTOR + 1)).unwrap();
+    // Its frame is written from the start.
+    assert_eq!(machine.vcpu.run(100), exit);
+    assert_eq!(machine.vcpu.idt_vectoring(), Some(Event::Interrupt(VECTOR + 1)));
+}
+
+#[test]
+fn each_sort_of_event_has_one_place() {
+    let mut machine = machine();
+    machine.state(|state| state.rflags = 2);
+    machine.vcpu.inject(Event::Interrupt(VECTOR)).unwrap();
+    assert_eq!(machine.vcpu.inject(Event::Nmi).unwrap_err().waiting, Event::Interrupt(VECTOR));
+    machine.vcpu.inject(software(VECTOR)).unwrap();
+    let second = machine.vcpu.inject(Event::Exception(Exception::ud()));
+    assert_eq!(second.unwrap_err().waiting, software(VECTOR));
+}
+
+#[test]
+fn a_halt_is_ended_by_an_event_that_gets_through_behind_it() {
+    let mut machine = machine();
+    machine.state(|state| state.rflags = 2);
+    machine.vcpu.inject(Event::Interrupt(VECTOR)).unwrap();
+    let exit = machine.run(|a| {
+        a.sti()?;
+        a.hlt()
+    });
+    assert_eq!((exit, machine.handled()), (Exit::Halt, u64::from(VECTOR)));
+    assert_eq!(machine.frame(8, 1), [CODE + 2]);
+}

@@ -229,3 +229,14 @@ fn segments_of_the_outer_level_stay() {
     outcome(&mut machine, IRETQ);
     assert_eq!(machine.vcpu.state().segments[usize::from(FS)].base, 0x1234);
 }
+
+#[test]
+fn rf_ends_with_an_image_that_has_none() {
+    let mut machine = protected();
+    machine.write(TARGET & 0xffff, &[0x90, 0xf4]);
+    push(&mut machine, 2, &[TARGET & 0xffff, CODE32.into(), 2]);
+    machine.write(CODE, IRETW);
+    machine.state(|state| (state.rip, state.rflags) = (CODE, RF | 2));
+    assert_eq!(machine.vcpu.run(1), Exit::Budget);
+    assert_eq!((machine.vcpu.state().rip, machine.vcpu.state().rflags), (TARGET & 0xffff, 2));
+}

@@ -80,3 +80,37 @@ fn repeated_moves_are_checked_each() {
     assert_eq!(machine.run_bytes(&[0xf3, 0xa5, 0x0f, 0x0b]), AC);
     assert_eq!(machine.now().gpr[1], 8);
 }
+
+#[test]
+fn a_port_is_not_read_for_a_place_that_is_not_aligned() {
+    let mut machine = checking(true, true, true);
+    machine.state(|state| {
+        state.rflags |= 3 << 12;
+        (state.gpr[2], state.gpr[7]) = (0x60, DATA + 1);
+    });
+    // insw
+    assert_eq!(machine.run_bytes(&[0x66, 0x6d, 0x0f, 0x0b]), AC);
+    machine.state(|state| state.gpr[7] = DATA);
+    let read = Exit::PortRead { port: 0x60, size: 2 };
+    assert_eq!(machine.run_bytes(&[0x66, 0x6d, 0x0f, 0x0b]), read);
+}
+
+#[test]
+fn the_x87_state_asks_for_the_alignment_of_its_environment() {
+    // fnsave [rbx]; frstor [rbx], with 32-bit and with 16-bit fields
+    let forms: [(&[u8], u64); 4] = [
+        (&[0xdd, 0x33], 4),
+        (&[0xdd, 0x23], 4),
+        (&[0x66, 0xdd, 0x33], 2),
+        (&[0x66, 0xdd, 0x23], 2),
+    ];
+    for (code, alignment) in forms {
+        for offset in 0..8 {
+            let mut machine = checking(true, true, true);
+            machine.state(|state| state.gpr[3] = DATA + offset);
+            let exit = machine.run_bytes(&[code, &[0x0f, 0x0b]].concat());
+            let expected = if offset % alignment == 0 { DONE } else { AC };
+            assert_eq!(exit, expected, "{code:x?} at {offset}");
+        }
+    }
+}

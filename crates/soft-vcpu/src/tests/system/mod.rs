@@ -7,6 +7,7 @@ mod control;
 mod flags;
 mod msr;
 mod ports;
+mod prefixes;
 mod single_step;
 mod table;
 
