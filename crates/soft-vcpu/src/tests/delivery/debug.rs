@@ -45,7 +45,7 @@ fn a_trap_whose_delivery_meets_its_own_breakpoint_spends_the_budget() {
 fn an_injected_exception_comes_before_a_pending_trap() {
     let mut machine = long_machine();
     machine.state(|state| state.pending_debug = dr::DR6_BS);
-    machine.vcpu.inject(Event::Exception(Exception::pf(0x1234, 2))).unwrap();
+    machine.vcpu.inject(Event::Exception(Exception::pf(2, 0x1234))).unwrap();
     assert_eq!(machine.run(|a| a.nop()), Exit::Halt);
     // The trap is at the first instruction of the other's handler.
     assert_eq!((machine.handled(), machine.frame(8, 1)), (1, vec![HANDLERS + 16 * 14]));
@@ -64,16 +64,17 @@ fn a_pending_trap_comes_before_an_interrupt() {
 
 #[test]
 fn a_delivery_that_fails_leaves_no_trap() {
-    // The first item of the frame meets the breakpoint; the second page is not there.
+    // The frame's first item meets the breakpoint; the third is on a page that is not there.
+    const TOP: u64 = 9 << 21;
     let mut machine = long_machine();
-    let tables = crate::tests::machine::PAGE_TABLES;
-    machine.write(tables + 0x2000 + 8 * 8, &0u64.to_le_bytes());
-    machine.state(|state| state.gpr[4] = 9 << 21 | 8);
+    let directory = crate::tests::machine::PAGE_TABLES + 0x2000;
+    machine.write(directory + 8 * 8, &0u64.to_le_bytes());
+    machine.write(directory + 8 * 9, &0x20_0087u64.to_le_bytes());
+    machine.state(|state| state.gpr[4] = TOP + 0x10);
     machine.vcpu.set_exception_exits(1 << 14);
-    machine.write(tables + 0x2000 + 8 * 9, &(0x20_0087u64).to_le_bytes());
-    watch(&mut machine, 9 << 21, WRITES);
+    watch(&mut machine, TOP + 8, WRITES);
     let exit = machine.run(|a| a.int(i32::from(VECTOR)));
-    assert!(matches!(exit, Exit::Exception(exception) if exception.vector() == 14), "{exit:?}");
+    assert_eq!(exit, Exit::Exception(Exception::pf(2, TOP - 8)));
     assert_eq!(machine.vcpu.idt_vectoring(), Some(software(VECTOR)));
     assert_eq!(machine.vcpu.state().pending_debug, 0);
 }
