@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use soft_vcpu::segment::{CS, SS};
-use soft_vcpu::spec::{cr0, cr4, efer};
+use soft_vcpu::spec::{cr0, cr4, dr, efer};
 use soft_vcpu::{
     AccessRights, Config, Cpuid, CpuidResult, Event, Exception, Exit, Memory, Msr, MsrTable,
     Segment, State, Table, Vcpu, Window,
@@ -61,6 +61,8 @@ ops! {
         Register { number: u8, value: Num },
         Init { vector: u8 },
         SaveRestore,
+        /// A breakpoint, and traps that are pending.
+        Debug { number: u8, at: Num, dr7: u32, pending: u16 },
     }
 }
 
@@ -228,6 +230,11 @@ impl Rig {
                 self.vcpu.start_up(vector % 16);
             }
             Op::SaveRestore => self.change(|_| ()),
+            Op::Debug { number, at, dr7, pending } => self.change(|state| {
+                state.dr[usize::from(number % 4)] = at.0;
+                state.dr7 = u64::from(*dr7) & dr::DR7_WRITABLE | dr::DR7_FIXED;
+                state.pending_debug = u64::from(*pending) & dr::DR6_WRITABLE;
+            }),
         }
     }
 
@@ -246,8 +253,10 @@ impl Rig {
     }
 
     fn exception(&mut self, vector: u8, code: u32) {
-        let exception =
-            Exception::new(vector, None).or_else(|_| Exception::new(vector, Some(code)));
+        let exception = match vector {
+            1 => Ok(Exception::db(u64::from(code) << 8)),
+            _ => Exception::new(vector, None).or_else(|_| Exception::new(vector, Some(code))),
+        };
         if let Ok(exception) = exception {
             let _ = self.vcpu.inject(Event::Exception(exception));
         }
@@ -259,7 +268,7 @@ impl Rig {
         assert_eq!(self.vcpu.set_state(&state), Ok(()), "the guest got there: {state:x?}");
         assert_eq!(self.vcpu.state(), state);
         change(&mut state);
-        self.vcpu.set_state(&state).expect("RIP and registers are free");
+        self.vcpu.set_state(&state).expect("RIP, registers and breakpoints are free");
     }
 
     /// Runs to the budget, answering each exit.
@@ -388,7 +397,16 @@ pub fn seeds() -> Vec<(&'static str, Input)> {
         Op::Init { vector: 1 },
         Op::SaveRestore,
     ];
+    let traps = vec![
+        // The vector of #DB, which its delivery reads; INT1.
+        Op::Debug { number: 0, at: Num(0x4004), dr7: 1 | 15 << 16, pending: 0 },
+        Op::Write { at: 0x4004, bytes: [0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] },
+        code(&[0xf1]),
+        Op::Run { budget: 200, answer: Num(0) },
+        Op::SaveRestore,
+    ];
     vec![
+        ("trap_loop", Input { setup: setup(0), ops: traps }),
         ("fault_loop", Input { setup: setup(6), ops: faults }),
         ("long_string", Input { setup: setup(6), ops: strings }),
         ("devices", Input { setup: setup(6), ops: devices }),

@@ -84,6 +84,10 @@ pub enum MemoryError {
 impl Memory {
     /// All regions of `memory`, which stays mapped as long as this.
     ///
+    /// Each region has to be readable and writable memory of this process (there is no ROM), and no
+    /// byte of it may be in another region as well: code that is written through one of two names is
+    /// not noticed through the other. The addresses that `memory` gives are believed.
+    ///
     /// # Errors
     /// [`MemoryError`]: a region is not made of whole pages, or is not mapped.
     pub fn new<M>(memory: M) -> Result<Arc<Self>, MemoryError>
