@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-//! How a machine ends: the first reason counts unless a fault of ours overrules it, and the main
-//! loop hears of it.
+//! How a machine ends: the first reason counts, with few exceptions, and the main loop hears of it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -53,9 +52,17 @@ impl Control {
         Ok(Arc::new(Control { ending: Mutex::new(None), wake }))
     }
 
-    /// Ends the machine, unless it has ended for another reason.
+    /// Ends the machine, unless it has ended for another reason. A guest's reset is none for who
+    /// ends it from outside: the guest would boot again.
     pub fn end(&self, ending: Ending) {
-        lock(&self.ending).get_or_insert(ending);
+        let mut current = lock(&self.ending);
+        let from_outside = matches!(ending, Ending::Signal(_) | Ending::Escape);
+        match &*current {
+            None => *current = Some(ending),
+            Some(Ending::Guest(MachineEvent::Reset(_))) if from_outside => *current = Some(ending),
+            Some(_) => {}
+        }
+        drop(current);
         // Fails only when 2^64 - 1 ends are unread; one is enough.
         let _ = self.wake.write(1);
     }
@@ -85,5 +92,29 @@ impl Control {
 impl EventSink for Control {
     fn event(&self, event: MachineEvent) {
         self.end(Ending::Guest(event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::ResetCause;
+
+    #[test]
+    fn a_signal_beside_a_reset_is_not_lost() {
+        let reset = Ending::Guest(MachineEvent::Reset(ResetCause::KeyboardController));
+        let shutdown = Ending::Guest(MachineEvent::Shutdown);
+        for (first, second, counts) in [
+            (&reset, &Ending::Signal(15), &Ending::Signal(15)),
+            (&reset, &Ending::Escape, &Ending::Escape),
+            (&reset, &shutdown, &reset),
+            (&shutdown, &Ending::Signal(15), &shutdown),
+            (&Ending::Escape, &reset, &Ending::Escape),
+        ] {
+            let control = Control::new().unwrap();
+            control.end(first.clone());
+            control.end(second.clone());
+            assert_eq!(control.ending().as_ref(), Some(counts));
+        }
     }
 }
