@@ -40,9 +40,9 @@ pub enum Error {
     /// On KVM.
     #[error(transparent)]
     Kvm(#[from] kvm::KvmError),
-    /// On the software CPU: guest memory that it cannot use.
+    /// The software CPU: see there.
     #[error(transparent)]
-    Soft(#[from] soft_vcpu::MemoryError),
+    Soft(#[from] soft::SoftError),
     /// KVM with a virtual clock.
     #[error("KVM runs in the host's time: a virtual clock needs the software CPU")]
     NeedsHostTime,

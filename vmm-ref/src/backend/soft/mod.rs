@@ -24,6 +24,17 @@ const PHYSICAL_ADDRESS_BITS: u8 = 46;
 /// The time-stamp counter's frequency: one tick is one nanosecond.
 const TSC_HZ: u64 = 1_000_000_000;
 
+/// Why there can be no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum SoftError {
+    /// Guest memory cannot be used.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// SSE instructions are done by the host's.
+    #[error("the software CPU needs a processor with SSE3 and SSE4.1, which this is not")]
+    Processor,
+}
+
 /// A virtual machine on the software CPU.
 pub struct SoftVm {
     memory: Arc<Memory>,
@@ -36,8 +47,13 @@ impl SoftVm {
     /// A machine over `memory`, whose time is `time`.
     ///
     /// # Errors
-    /// [`MemoryError`]: the memory is not made of whole pages, or not mapped.
-    pub fn new(memory: &GuestMemoryMmap, time: &TimeSource) -> Result<Self, MemoryError> {
+    /// [`SoftError`]: the memory is not made of whole pages, or not mapped; the host's processor
+    /// is older than what it is to stand in for.
+    pub fn new(memory: &GuestMemoryMmap, time: &TimeSource) -> Result<Self, SoftError> {
+        // CPUID tells the guest of them.
+        if !is_x86_feature_detected!("sse3") || !is_x86_feature_detected!("sse4.1") {
+            return Err(SoftError::Processor);
+        }
         let memory = Memory::new(memory.clone())?;
         Ok(SoftVm { memory, time: time.clone(), epoch: time.clock().now() })
     }
