@@ -88,7 +88,8 @@ impl Session {
 
     /// Sends a signal to the program.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: kill takes plain numbers; the child is not reaped before `finish`.
+        // SAFETY: kill takes plain numbers; the child is reaped by `finish`, or when
+        // `wait_for` finds it ended and the test fails.
         unsafe { libc::kill(self.pid(), signal) };
     }
 

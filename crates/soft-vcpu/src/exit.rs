@@ -50,7 +50,8 @@ pub enum Exit {
         /// The value.
         value: u64,
     },
-    /// HLT, and no injected event gets through; RIP is behind it. The VMM decides when to run on.
+    /// HLT, and no injected event gets through; RIP is behind it. The VMM decides when to run on;
+    /// a window that it asked for may be open by now.
     Halt,
     /// The guest lowered CR8; RIP is behind the instruction.
     Cr8Lowered,

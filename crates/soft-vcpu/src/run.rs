@@ -92,7 +92,7 @@ impl Vcpu {
     }
 
     /// An access was answered. Its instruction is executed again, whatever the budget is; an event
-    /// whose delivery made it comes again only if the VMM injected it again.
+    /// whose delivery made it comes again only if the VMM injected that very event again.
     fn resume_io(&mut self) -> Next {
         self.cpu.io.restart();
         let Some(event) = self.delivery_asked.take() else { return Next::Instruction };

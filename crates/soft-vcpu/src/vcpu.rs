@@ -24,7 +24,7 @@ pub struct Vcpu {
     pub(crate) member: Arc<Member>,
     /// The event whose delivery the last exit interrupted.
     idt_vectoring: Option<Event>,
-    /// The access that the last exit asked for was made by that delivery.
+    /// The event whose delivery made the access that the last exit asked for.
     pub(crate) delivery_asked: Option<Event>,
 }
 
@@ -132,7 +132,8 @@ impl Vcpu {
     }
 
     /// IDT-vectoring information: the event whose delivery the last exit interrupted (its stack or
-    /// table was not memory, or a fault of it exits). It is lost unless it is injected again.
+    /// table was not memory, or a fault of it exits). It is lost unless that very event is
+    /// injected again.
     pub fn idt_vectoring(&self) -> Option<Event> {
         self.idt_vectoring
     }

@@ -72,6 +72,12 @@ impl TscAnchor {
         Now { ns, tsc: self.at.tsc.wrapping_add(ticks as u64) }
     }
 
+    /// Whether the guest has written its TSC: what was `read` right after `computed.ns` is another
+    /// one than the time in between explains.
+    fn jumped(&self, computed: Now, read: u64) -> bool {
+        read.abs_diff(computed.tsc) > self.hz / 100_000
+    }
+
     /// Which TSC to believe at `computed.ns`: the one that was `read`, or the computed one?
     ///
     /// Where the host's TSC is unstable KVM holds a vCPU's TSC while it is out of the guest, and
@@ -213,18 +219,19 @@ impl Local {
         let Some(lapic) = &mut self.lapic else { return };
         let Some(deadline) = lapic.next_deadline() else { return };
         let ns = self.clock.now();
-        let exact = backend.tsc_is_exact();
-        if deadline > ns && !exact {
+        let (due, exact) = (deadline <= ns, backend.tsc_is_exact());
+        if !due && !exact {
             return;
         }
         let mut now = self.tsc.now(ns);
         if lapic.msr_read(super::IA32_TSC_DEADLINE, now).is_ok_and(|tsc| tsc != 0) {
-            if exact {
-                now.tsc = backend.tsc();
+            let read = backend.tsc();
+            if !exact {
+                now = self.tsc.believe(now, read);
+            } else if due || self.tsc.jumped(now, read) {
+                now.tsc = read;
                 self.tsc.at = now;
                 lapic.tsc_changed(now);
-            } else {
-                now = self.tsc.believe(now, backend.tsc());
             }
         }
         lapic.advance(now);

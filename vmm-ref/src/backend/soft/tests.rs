@@ -22,6 +22,8 @@ const END: u64 = 0x8_0000;
 const OPEN: Outcome =
     Outcome { interrupt_flag: true, window_open: true, cr8: 0, nmi_blocked: false };
 const CLOSED: Outcome = Outcome { interrupt_flag: false, window_open: false, ..OPEN };
+/// Right behind STI.
+const SHADOWED: Outcome = Outcome { window_open: false, ..OPEN };
 /// In the handler of an NMI.
 const IN_NMI: Outcome = Outcome { nmi_blocked: true, ..CLOSED };
 
@@ -50,9 +52,13 @@ enum Seen {
 impl Rig {
     /// Starts `code` as a start-up IPI does.
     fn new(code: &[u8]) -> Self {
+        Self::timed(code, &TimeSource::Host)
+    }
+
+    fn timed(code: &[u8], time: &TimeSource) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), END as usize)]).unwrap();
         memory.write_slice(code, GuestAddress(CODE)).unwrap();
-        let vm = SoftVm::new(&memory, &TimeSource::Host).unwrap();
+        let vm = SoftVm::new(&memory, time).unwrap();
         let mut vcpu = vm.create_vcpu(CpuidFacts { apic_id: 0, cpus: 1, apic: true }).unwrap();
         vcpu.init().unwrap();
         vcpu.start_up(PAGE).unwrap();
@@ -180,6 +186,20 @@ fn evt_6_the_second_nmi_comes_after_iret() {
     rig.vcpu.inject_nmi().unwrap();
     rig.expect_vector(2);
     assert_eq!(rig.run(), (CLOSED, Seen::Halt), "all that came meanwhile were one");
+}
+
+#[test]
+fn evt_6_an_nmi_between_sti_and_hlt_ends_the_halt() {
+    // The vCPU comes out after one instruction.
+    let time = TimeSource::new_virtual();
+    let TimeSource::Virtual(clock) = &time else { unreachable!() };
+    // sti; hlt; out 0x81, al
+    let mut rig = Rig::timed(&[0xfb, 0xf4, 0xe6, 0x81], &time);
+    clock.set_limit(1);
+    assert_eq!(rig.run(), (SHADOWED, Seen::Kicked));
+    rig.vcpu.inject_nmi().unwrap();
+    clock.set_limit(1000);
+    rig.expect_vector(2);
 }
 
 #[test]

@@ -52,6 +52,8 @@ impl SoftVcpu {
             self.pace.ran(self.vcpu.executed(), &exit);
             match exit {
                 SoftExit::NmiWindow => {}
+                // Under a shadow until now, as between STI and HLT.
+                SoftExit::Halt if self.nmis != 0 && self.vcpu.interruptibility().nmi_allowed() => {}
                 exit => return Ok(exit),
             }
         }
